@@ -1,0 +1,207 @@
+//! What the caller may choose, with the reasons for what it gets otherwise.
+
+use std::{fmt, time::Duration};
+
+use libp2p::{Multiaddr, PeerId};
+
+use crate::{error::JoinError, id::NetworkId, message::MAX_NETWORKS};
+
+/// How a [`Behaviour`](crate::Behaviour) behaves.
+pub struct Config {
+    pub(crate) networks: Vec<NetworkId>,
+    pub(crate) incoming: Incoming,
+    pub(crate) candidates: Option<Box<dyn Candidates>>,
+    pub(crate) limits: Limits,
+    pub(crate) token_ttl: Duration,
+    pub(crate) query_timeout: Duration,
+}
+
+impl Config {
+    /// A node of `network` with the defaults.
+    pub fn new(network: NetworkId) -> Self {
+        Self {
+            networks: vec![network],
+            incoming: Incoming::default(),
+            candidates: None,
+            limits: Limits::default(),
+            token_ttl: Duration::from_secs(15),
+            query_timeout: Duration::from_secs(30),
+        }
+    }
+
+    /// Takes part in one more network, up to 16.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::TooManyNetworks`] at the seventeenth.
+    pub fn with_network(mut self, network: NetworkId) -> Result<Self, JoinError> {
+        if !self.networks.contains(&network) {
+            if self.networks.len() >= MAX_NETWORKS {
+                return Err(JoinError::TooManyNetworks);
+            }
+            self.networks.push(network);
+        }
+        Ok(self)
+    }
+
+    /// Whether other nodes may be introduced to this one. Default: [`Incoming::Accept`].
+    pub fn with_incoming(mut self, incoming: Incoming) -> Self {
+        self.incoming = incoming;
+        self
+    }
+
+    /// Offers more than this node's own peers to who asks. Default: nothing more.
+    pub fn with_candidates(mut self, candidates: impl Candidates) -> Self {
+        self.candidates = Some(Box::new(candidates));
+        self
+    }
+
+    /// How much others may ask of this node. Default: [`Limits::default`].
+    pub fn with_limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// How long a candidate that was handed out may be used. Default: 15 s, time to try one or two
+    /// others first, and short enough that most candidates are still there.
+    pub fn with_token_ttl(mut self, ttl: Duration) -> Self {
+        self.token_ttl = ttl;
+        self
+    }
+
+    /// How long a query may take, all candidates together. Default: 30 s, which covers one dial
+    /// that times out and still leaves time for two more candidates.
+    pub fn with_query_timeout(mut self, timeout: Duration) -> Self {
+        self.query_timeout = timeout;
+        self
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("networks", &self.networks)
+            .field("incoming", &self.incoming)
+            .field("limits", &self.limits)
+            .field("token_ttl", &self.token_ttl)
+            .field("query_timeout", &self.query_timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether other nodes may be introduced to this one. Nodes that dial it on their own are the
+/// swarm's business (see `libp2p-connection-limits`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Incoming {
+    /// Introductions are accepted up to [`Limits::with_max_peers`].
+    #[default]
+    Accept,
+    /// Every introduction is refused; the node still introduces others.
+    Refuse,
+}
+
+/// The application's own source of candidates, asked at each request of a peer for peers.
+pub trait Candidates: Send + 'static {
+    /// Names at most `limit` candidates of `network` for `asker`. Called while the swarm is polled,
+    /// so it must not block. What it names comes before the node's own random sample; unknown peers
+    /// without addresses, duplicates and the asker itself are left out.
+    fn candidates(&mut self, network: &NetworkId, asker: &PeerId, limit: usize) -> Vec<Candidate>;
+}
+
+impl<F> Candidates for F
+where
+    F: FnMut(&NetworkId, &PeerId, usize) -> Vec<Candidate> + Send + 'static,
+{
+    fn candidates(&mut self, network: &NetworkId, asker: &PeerId, limit: usize) -> Vec<Candidate> {
+        self(network, asker, limit)
+    }
+}
+
+/// A candidate that a [`Candidates`] source names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    pub(crate) peer: PeerId,
+    pub(crate) addresses: Vec<Multiaddr>,
+}
+
+impl Candidate {
+    /// One of this node's own peers: it is introduced like any other.
+    pub fn peer(peer: PeerId) -> Self {
+        Self {
+            peer,
+            addresses: Vec::new(),
+        }
+    }
+
+    /// A peer outside the peer exchange that can be dialed at `addresses`, of which the first four
+    /// are used. The application vouches that it wants to be dialed there.
+    pub fn vouched(peer: PeerId, addresses: impl IntoIterator<Item = Multiaddr>) -> Self {
+        Self {
+            peer,
+            addresses: addresses.into_iter().collect(),
+        }
+    }
+}
+
+/// How much others may ask of this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    pub(crate) max_peers: usize,
+    pub(crate) max_queries: usize,
+    pub(crate) introductions: Rate,
+    pub(crate) requests: Rate,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_peers: 512,
+            max_queries: 64,
+            introductions: Rate::new(64, 16),
+            requests: Rate::new(32, 8),
+        }
+    }
+}
+
+impl Limits {
+    /// With this many peers the node is full: it accepts no introductions, and refuses links that
+    /// others open. Links that it opens itself are not limited. Default: 512, at 4 KiB each.
+    pub fn with_max_peers(mut self, peers: usize) -> Self {
+        self.max_peers = peers;
+        self
+    }
+
+    /// How many queries may run at a time. Default: 64.
+    pub fn with_max_queries(mut self, queries: usize) -> Self {
+        self.max_queries = queries;
+        self
+    }
+
+    /// How many introductions one peer may ask for, how many we carry to one peer, and how many one
+    /// peer may carry to us. Default: bursts of 64, 16 a second: a crowd that starts at once through
+    /// one node gets through, a flood does not.
+    pub fn with_introductions(mut self, rate: Rate) -> Self {
+        self.introductions = rate;
+        self
+    }
+
+    /// How often one peer may ask for peers. Default: bursts of 32, 8 a second.
+    pub fn with_requests(mut self, rate: Rate) -> Self {
+        self.requests = rate;
+        self
+    }
+}
+
+/// A limit on how often something happens. Unused allowance is kept up to `burst` and no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub(crate) burst: u32,
+    pub(crate) per_second: u32,
+}
+
+impl Rate {
+    /// At most `burst` at once and `per_second` a second in the long run.
+    pub const fn new(burst: u32, per_second: u32) -> Self {
+        Self { burst, per_second }
+    }
+}

@@ -1,0 +1,68 @@
+//! What the behaviour tells the application.
+
+use libp2p::{PeerId, swarm::ConnectionId};
+
+use crate::{
+    error::{LinkError, QueryError},
+    id::{NetworkId, QueryId},
+};
+
+/// What happened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum PxpEvent {
+    /// A peer is there, once a peer, at its first link. Any protocol of the swarm may use the
+    /// connection from now on.
+    Connected {
+        /// The peer.
+        peer: PeerId,
+        /// The connection that carries the link.
+        connection: ConnectionId,
+        /// The networks that both sides are in.
+        networks: Vec<NetworkId>,
+        /// How it came about.
+        origin: Origin,
+    },
+    /// A peer's last link ended.
+    Disconnected {
+        /// The peer.
+        peer: PeerId,
+    },
+    /// A query ended without a new peer.
+    QueryFailed {
+        /// The query.
+        query: QueryId,
+        /// Why.
+        error: QueryError,
+    },
+    /// A link failed, or a stream given to the behaviour did before it carried a link. The remote
+    /// may still be a peer over another link.
+    LinkFailed {
+        /// The remote, if it was ever known.
+        peer: Option<PeerId>,
+        /// The connection.
+        connection: ConnectionId,
+        /// Why.
+        error: LinkError,
+    },
+    /// [`Behaviour::close`](crate::Behaviour::close) is done: no link is left and none will come.
+    Closed,
+}
+
+/// How a peer was met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Origin {
+    /// The application dialed it, or gave a stream to
+    /// [`Behaviour::connect`](crate::Behaviour::connect).
+    Dialed,
+    /// It dialed us, or came by a stream given to [`Behaviour::accept`](crate::Behaviour::accept).
+    Accepted,
+    /// A query found it. This event ends the query.
+    Found(QueryId),
+    /// It found us, and `by` introduced it.
+    Introduced {
+        /// The peer that both sides share.
+        by: PeerId,
+    },
+}

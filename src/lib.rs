@@ -1,0 +1,12 @@
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod event;
+mod id;
+mod message;
+
+pub use config::*;
+pub use error::*;
+pub use event::*;
+pub use id::*;

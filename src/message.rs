@@ -1,0 +1,146 @@
+//! What peers say to each other, as types that cannot be wrong. This module knows neither how a
+//! message travels (that is `wire`) nor what it makes anybody do (that is `exchange`).
+
+use std::num::NonZeroU16;
+
+use libp2p::{Multiaddr, PeerId};
+
+use crate::{
+    error::Refusal,
+    id::{ExchangeId, NetworkTag, RequestId, Salt, SessionId, Token},
+};
+
+/// The most networks a peer names in its hello: enough for one application, little enough to hash
+/// for each.
+pub(crate) const MAX_NETWORKS: usize = 16;
+
+/// The most candidates in one answer: enough to choose from, and an answer stays below 1 KiB.
+pub(crate) const MAX_CANDIDATES: usize = 8;
+
+/// The most addresses that come with one candidate or signal: bounds what one signed message can
+/// make us dial.
+pub(crate) const MAX_ADDRESSES: usize = 4;
+
+/// The longest walk that can be asked for.
+pub(crate) const MAX_HOPS: u8 = 3;
+
+/// One frame on a link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Frame {
+    Hello(Hello),
+    GetPeers(GetPeers),
+    Peers(Peers),
+    Signal(Signal),
+    Refuse(Refuse),
+    Update(Update),
+    Ping(u64),
+    Pong(u64),
+    /// A body that this version does not know. It counts as a sign of life and means nothing.
+    Unknown,
+}
+
+/// The first frame, once, from both sides at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) salt: Salt,
+    /// At most [`MAX_NETWORKS`].
+    pub(crate) networks: Vec<NetworkTag>,
+    pub(crate) accepting: bool,
+    pub(crate) stun_port: Option<NonZeroU16>,
+}
+
+/// "Name some of your peers in this network."
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GetPeers {
+    pub(crate) request: RequestId,
+    /// Index into the networks of the asker's own hello or latest update.
+    pub(crate) network: usize,
+    /// At most [`MAX_CANDIDATES`].
+    pub(crate) limit: usize,
+    /// At most [`MAX_HOPS`].
+    pub(crate) hops: u8,
+}
+
+/// The answer to [`GetPeers`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Peers {
+    pub(crate) request: RequestId,
+    /// At most [`MAX_CANDIDATES`].
+    pub(crate) candidates: Vec<PeerCandidate>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PeerCandidate {
+    pub(crate) peer: PeerId,
+    pub(crate) accepting: bool,
+    pub(crate) path: Path,
+}
+
+/// How a candidate is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// By signals through the introducer.
+    Signals(Token),
+    /// At addresses that the introducer's application vouches for, 1 to [`MAX_ADDRESSES`].
+    Vouched(Vec<Multiaddr>),
+}
+
+/// One message of the two ends' negotiation, passed on unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Signal {
+    pub(crate) session: SessionId,
+    pub(crate) envelope: Envelope,
+}
+
+/// A signed and encoded [`SignalBody`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Envelope(pub(crate) Vec<u8>);
+
+/// A "no", and to what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refuse {
+    pub(crate) subject: Subject,
+    pub(crate) reason: Refusal,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Subject {
+    Link,
+    Request(RequestId),
+    Session(SessionId),
+}
+
+/// Replaces what the hello said; the salt stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Update {
+    /// At most [`MAX_NETWORKS`].
+    pub(crate) networks: Vec<NetworkTag>,
+    pub(crate) accepting: bool,
+}
+
+/// The signed content of a [`Signal`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SignalBody {
+    pub(crate) to: PeerId,
+    pub(crate) exchange: ExchangeId,
+    /// The network's tag with the signer as sender and the exchange as salt.
+    pub(crate) network: NetworkTag,
+    pub(crate) content: SignalContent,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum SignalContent {
+    Offer(Description),
+    Answer(Description),
+    IceCandidate(String),
+    Reject(Refusal),
+}
+
+/// How the signer is reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Description {
+    /// Empty where the signer does no signaled WebRTC.
+    pub(crate) sdp: String,
+    /// The signer's own dialable addresses, best first, at most [`MAX_ADDRESSES`].
+    pub(crate) addresses: Vec<Multiaddr>,
+}
