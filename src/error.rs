@@ -112,6 +112,9 @@ pub enum AttemptError {
     /// The answer does not hold: the introducer or the candidate is at fault.
     #[error("the answer is not valid")]
     BadAnswer(#[source] SignalError),
+    /// Our key could not sign the offer.
+    #[error("our key could not sign the offer")]
+    NotSigned,
     /// Neither side has an address that the other may dial.
     #[error("there is no address to dial")]
     NoAddress,
@@ -172,12 +175,18 @@ pub enum Refusal {
     /// It has as many peers as it wants.
     #[error("it has as many peers as it wants")]
     Full,
-    /// It accepts no introductions, or is closing.
+    /// It accepts no introductions.
     #[error("it accepts no introductions")]
     NotAccepting,
     /// The signal does not hold.
     #[error("the signal is not valid")]
     BadSignal,
+    /// It ends its peer exchange.
+    #[error("it ends its peer exchange")]
+    Closing,
+    /// It found fault with what we sent.
+    #[error("it found fault with what we sent")]
+    Protocol,
     /// A reason that this version does not know.
     #[error("for a reason unknown to this version")]
     Other,

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use libp2p::{Multiaddr, PeerId};
 
 use crate::{
-    error::Refusal,
+    error::{Refusal, SignalError},
     id::{ExchangeId, NetworkTag, RequestId, Salt, SessionId, Token},
 };
 
@@ -143,4 +143,13 @@ pub(crate) struct Description {
     pub(crate) sdp: String,
     /// The signer's own dialable addresses, best first, at most [`MAX_ADDRESSES`].
     pub(crate) addresses: Vec<Multiaddr>,
+}
+
+/// Signs signals and checks signatures. The core is given one, so that it knows no keys.
+pub(crate) trait Seal: Send {
+    /// Signs a signal; `None` if the key cannot sign.
+    fn seal(&self, body: &SignalBody) -> Option<Envelope>;
+
+    /// Who signed a signal, and what it says.
+    fn open(&self, envelope: &Envelope) -> Result<(PeerId, SignalBody), SignalError>;
 }

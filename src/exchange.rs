@@ -1,0 +1,368 @@
+//! The core: every protocol decision of a node. It takes inputs and the time, and yields outputs and
+//! the time at which it wants to be called again; it reads no clock, opens nothing and awaits
+//! nothing, so that the same code runs in a swarm and, thousandfold, in a simulation.
+//!
+//! Each table has one owner, a bound and an expiry: connections and their links ([`link`]), peers
+//! ([`roster`]), tokens and relayed sessions ([`introduce`]), queries ([`query`]), and offers that
+//! were answered ([`answer`]).
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
+use rand::rngs::StdRng;
+use web_time::Instant;
+
+pub(crate) use self::link::Side;
+use self::{
+    address::OwnAddresses,
+    answer::Answers,
+    lifecycle::End,
+    link::{Link, Live, State},
+    query::Queries,
+    roster::Roster,
+    timer::{Expiries, Timer, Timers},
+};
+use crate::{
+    config::{Candidates, Config, Incoming, Limits},
+    error::{JoinError, LinkError, QueryError, Refusal},
+    event::PxpEvent,
+    id::{NetworkId, SessionId},
+    message::{Frame, MAX_NETWORKS, Seal},
+};
+
+mod address;
+mod answer;
+mod introduce;
+mod lifecycle;
+mod link;
+mod query;
+mod rate;
+mod roster;
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;
+mod timer;
+
+/// What the core is told.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// A dial that the core asked for has begun.
+    Dialing {
+        peer: PeerId,
+        connection: ConnectionId,
+    },
+    /// A dial that the core asked for, or a stream of the caller, failed.
+    Failed {
+        connection: ConnectionId,
+        error: Option<LinkError>,
+    },
+    /// A connection is there.
+    Established(Established),
+    /// A connection is gone, with what the caller's stream says of it.
+    Closed {
+        connection: ConnectionId,
+        error: Option<LinkError>,
+    },
+    /// The substream is there.
+    LinkOpened { connection: ConnectionId },
+    /// The substream is gone, or will not come.
+    LinkClosed {
+        connection: ConnectionId,
+        result: Result<(), LinkError>,
+    },
+    /// A frame came.
+    Frame {
+        connection: ConnectionId,
+        frame: Frame,
+    },
+    /// The addresses that the swarm listens at or is known to be reached at.
+    Addresses(Vec<Multiaddr>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Established {
+    pub(crate) connection: ConnectionId,
+    pub(crate) peer: PeerId,
+    pub(crate) side: Side,
+    /// Where the remote is, as far as the transport knows.
+    pub(crate) remote: Multiaddr,
+    /// Whether the connection runs on a stream of the caller.
+    pub(crate) is_stream: bool,
+}
+
+/// What the core wants done.
+#[derive(Debug)]
+pub(crate) enum Output {
+    Event(PxpEvent),
+    Send {
+        peer: PeerId,
+        connection: ConnectionId,
+        frame: Frame,
+    },
+    /// End the substream after what was sent.
+    CloseLink {
+        peer: PeerId,
+        connection: ConnectionId,
+    },
+    CloseConnection {
+        peer: PeerId,
+        connection: ConnectionId,
+    },
+    /// Answered at once by [`Input::Dialing`].
+    Dial {
+        peer: PeerId,
+        addresses: Vec<Multiaddr>,
+    },
+}
+
+pub(crate) struct Exchange {
+    local: PeerId,
+    seal: Box<dyn Seal>,
+    rng: StdRng,
+    networks: Arc<[NetworkId]>,
+    incoming: Incoming,
+    candidates: Option<Box<dyn Candidates>>,
+    limits: Limits,
+    token_ttl: Duration,
+    query_timeout: Duration,
+    phase: Phase,
+    addresses: OwnAddresses,
+    links: HashMap<ConnectionId, Link>,
+    /// Dials of ours that are under way.
+    dials: HashSet<ConnectionId>,
+    roster: Roster,
+    /// The sessions that we relay, each by its asker's leg.
+    sessions: Expiries<(ConnectionId, SessionId)>,
+    queries: Queries,
+    answers: Answers,
+    timers: Timers,
+    expiry_timer: Option<Instant>,
+    outputs: VecDeque<Output>,
+    /// What all peers were last told.
+    told_accepting: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Until the last link has ended.
+    Closing,
+    Closed,
+}
+
+impl Exchange {
+    pub(crate) fn new(local: PeerId, seal: Box<dyn Seal>, config: Config, rng: StdRng) -> Self {
+        Self {
+            local,
+            seal,
+            rng,
+            networks: config.networks.into(),
+            incoming: config.incoming,
+            candidates: config.candidates,
+            limits: config.limits,
+            token_ttl: config.token_ttl,
+            query_timeout: config.query_timeout,
+            phase: Phase::Open,
+            addresses: OwnAddresses::default(),
+            links: HashMap::new(),
+            dials: HashSet::new(),
+            roster: Roster::default(),
+            sessions: Expiries::default(),
+            queries: Queries::default(),
+            answers: Answers::default(),
+            timers: Timers::default(),
+            expiry_timer: None,
+            outputs: VecDeque::new(),
+            told_accepting: config.incoming == Incoming::Accept,
+        }
+    }
+
+    /// What is to be done next. To be called until there is nothing, after each other call.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        while let Some(timer) = self.timers.pop(now) {
+            match timer {
+                Timer::Link(connection) => self.on_link_timer(now, connection),
+                Timer::Query(query) => self.on_query_timer(now, query),
+                Timer::Expiries => self.on_expiry_timer(now),
+            }
+        }
+    }
+
+    fn on_expiry_timer(&mut self, now: Instant) {
+        if self.expiry_timer.is_some_and(|at| at <= now) {
+            self.expiry_timer = None;
+            self.expire_sessions(now);
+            self.answers.expire(now);
+            self.wake_expiries();
+        }
+    }
+
+    /// Sets the timer of what expires, if it has to be earlier than the one that is set.
+    fn wake_expiries(&mut self) {
+        let nexts = [self.sessions.next(), self.answers.next_expiry()];
+        if let Some(next) = nexts.into_iter().flatten().min()
+            && self.expiry_timer.is_none_or(|at| next < at)
+        {
+            self.expiry_timer = Some(next);
+            self.timers.set(next, Timer::Expiries);
+        }
+    }
+
+    pub(crate) fn handle(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Dialing { peer, connection } => self.on_dialing(peer, connection),
+            Input::Failed { connection, error } => self.on_failed(now, connection, error),
+            Input::Established(established) => self.on_established(now, established),
+            Input::Closed { connection, error } => self.on_closed(now, connection, error),
+            Input::LinkOpened { connection } => self.on_link_opened(now, connection),
+            Input::LinkClosed { connection, result } => {
+                self.on_link_closed(now, connection, result);
+            }
+            Input::Frame { connection, frame } => self.on_frame(now, connection, frame),
+            Input::Addresses(addresses) => self.addresses.set(addresses),
+        }
+    }
+
+    /// The peers in any network.
+    pub(crate) fn peers(&self) -> impl ExactSizeIterator<Item = &PeerId> {
+        self.roster.peers()
+    }
+
+    pub(crate) fn peers_in(&self, network: &NetworkId) -> impl ExactSizeIterator<Item = &PeerId> {
+        self.roster.members(network)
+    }
+
+    pub(crate) fn networks(&self) -> &[NetworkId] {
+        &self.networks
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.phase != Phase::Open
+    }
+
+    pub(crate) fn join(&mut self, now: Instant, network: NetworkId) -> Result<(), JoinError> {
+        if self.is_closed() {
+            return Err(JoinError::Closed);
+        }
+        if self.networks.contains(&network) {
+            return Ok(());
+        }
+        if self.networks.len() >= MAX_NETWORKS {
+            return Err(JoinError::TooManyNetworks);
+        }
+        self.networks = self.networks.iter().cloned().chain([network]).collect();
+        self.on_networks_changed(now);
+        Ok(())
+    }
+
+    /// Whether the network had been joined.
+    pub(crate) fn leave(&mut self, now: Instant, network: &NetworkId) -> bool {
+        let is_member = self.networks.contains(network);
+        if is_member {
+            let others = self.networks.iter().filter(|other| *other != network);
+            self.networks = others.cloned().collect();
+            self.fail_queries(|query| query.network() == Some(network), QueryError::Closed);
+            self.on_networks_changed(now);
+        }
+        is_member
+    }
+
+    pub(crate) fn set_incoming(&mut self, now: Instant, incoming: Incoming) {
+        self.incoming = incoming;
+        self.announce_acceptance();
+    }
+
+    /// Ends all queries and links; [`PxpEvent::Closed`] follows.
+    pub(crate) fn close(&mut self, now: Instant) {
+        if self.is_closed() {
+            return;
+        }
+        self.phase = Phase::Closing;
+        self.fail_queries(|_| true, QueryError::Closed);
+        for connection in self.connections() {
+            let link = self.links.get(&connection);
+            if link
+                .is_some_and(|link| matches!(link.state, State::Greeting { .. } | State::Live(_)))
+            {
+                self.refuse_link(now, connection, Refusal::Closing, End::Announced);
+            }
+        }
+        self.finish_closing();
+    }
+
+    fn on_networks_changed(&mut self, now: Instant) {
+        for connection in self.connections() {
+            self.refresh(now, connection);
+        }
+        self.announce();
+    }
+
+    fn finish_closing(&mut self) {
+        let is_ending = |link: &Link| matches!(link.state, State::Ending { .. });
+        if self.phase == Phase::Closing && !self.links.values().any(is_ending) {
+            self.phase = Phase::Closed;
+            self.event(PxpEvent::Closed);
+        }
+    }
+
+    /// Whether introductions are accepted now.
+    fn is_accepting(&self) -> bool {
+        self.phase == Phase::Open && self.incoming == Incoming::Accept && !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.roster.len() >= self.limits.max_peers
+    }
+
+    /// All connections, in an order that does not depend on a hasher.
+    fn connections(&self) -> Vec<ConnectionId> {
+        let mut connections: Vec<_> = self.links.keys().copied().collect();
+        connections.sort_unstable();
+        connections
+    }
+
+    fn live(&self, connection: ConnectionId) -> Option<&Live> {
+        self.links.get(&connection)?.live()
+    }
+
+    fn live_mut(&mut self, connection: ConnectionId) -> Option<&mut Live> {
+        self.links.get_mut(&connection)?.live_mut()
+    }
+
+    fn send(&mut self, connection: ConnectionId, frame: Frame) {
+        if let Some(link) = self.links.get(&connection) {
+            let peer = link.peer;
+            self.outputs.push_back(Output::Send {
+                peer,
+                connection,
+                frame,
+            });
+        }
+    }
+
+    fn event(&mut self, event: PxpEvent) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    #[cfg(test)]
+    fn assert_empty(&self) {
+        assert!(self.links.is_empty() && self.dials.is_empty() && self.roster.is_empty());
+        assert!(
+            self.sessions.next().is_none() && self.queries.is_empty() && self.answers.is_empty()
+        );
+    }
+}

@@ -1,0 +1,227 @@
+//! The candidate: checks an offer, answers it, and remembers whom it told that it may come.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use libp2p::{PeerId, swarm::ConnectionId};
+use web_time::Instant;
+
+use super::{Exchange, Output, address::Scope, query::Glare, timer::Expiries};
+use crate::{
+    config::Incoming,
+    error::{Refusal, SignalError},
+    id::{ExchangeId, NetworkId, NetworkTag},
+    message::{Description, Envelope, Frame, Signal, SignalBody, SignalContent},
+};
+
+/// How long an answered offerer may take to come: longer than any dial of its.
+const INTRODUCTION_TTL: Duration = Duration::from_secs(20);
+
+/// How long an offer is remembered, so that nobody can play it again.
+const REPLAY_TTL: Duration = Duration::from_secs(60);
+
+/// How many offers are remembered. With more in a minute, new ones are refused: forgetting one
+/// would open it to replay.
+const MAX_REPLAYS: usize = 4096;
+
+#[derive(Debug, Default)]
+pub(super) struct Answers {
+    /// Whom we told that it may come, and who introduced it.
+    introduced: HashMap<PeerId, Introduction>,
+    introductions: Expiries<PeerId>,
+    /// The exchanges of the last minute.
+    seen: HashSet<ExchangeId>,
+    replays: Expiries<ExchangeId>,
+}
+
+#[derive(Debug)]
+struct Introduction {
+    by: PeerId,
+    until: Instant,
+}
+
+impl Answers {
+    pub(super) fn contains(&self, peer: &PeerId) -> bool {
+        self.introduced.contains_key(peer)
+    }
+
+    /// Who introduced a peer that has come.
+    pub(super) fn take(&mut self, peer: &PeerId) -> Option<PeerId> {
+        self.introduced
+            .remove(peer)
+            .map(|introduction| introduction.by)
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        let nexts = [self.introductions.next(), self.replays.next()];
+        nexts.into_iter().flatten().min()
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) {
+        while let Some(peer) = self.introductions.pop(now) {
+            if self
+                .introduced
+                .get(&peer)
+                .is_some_and(|introduction| introduction.until <= now)
+            {
+                self.introduced.remove(&peer);
+            }
+        }
+        while let Some(exchange) = self.replays.pop(now) {
+            self.seen.remove(&exchange);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.introduced.is_empty() && self.seen.is_empty() && self.next_expiry().is_none()
+    }
+}
+
+impl Exchange {
+    pub(super) fn on_offer(&mut self, now: Instant, from: ConnectionId, signal: Signal) {
+        if let Err(reason) = self.consider_offer(now, from, &signal) {
+            self.refuse_session(from, signal.session, reason);
+        }
+    }
+
+    fn consider_offer(
+        &mut self,
+        now: Instant,
+        from: ConnectionId,
+        signal: &Signal,
+    ) -> Result<(), Refusal> {
+        let rate = self.limits.introductions;
+        let live = self.live_mut(from).ok_or(Refusal::Gone)?;
+        if !live.brought.take(rate, now) {
+            return Err(Refusal::Busy);
+        }
+        let (peer, body) = self
+            .seal
+            .open(&signal.envelope)
+            .map_err(|_| Refusal::BadSignal)?;
+        if body.to != self.local {
+            return Err(Refusal::Expired); // meant to open a session, by a token that does not hold
+        }
+        let network = self
+            .check_offer(&peer, &body)
+            .map_err(|_| Refusal::BadSignal)?;
+        let SignalContent::Offer(offer) = body.content else {
+            return Err(Refusal::Expired); // late, in an exchange that is over
+        };
+        if !self.remember(now, body.exchange) {
+            return Err(Refusal::Busy);
+        }
+        let content = match self.settle_glare(now, &peer) {
+            Glare::OursStands => return Ok(()),
+            Glare::OursYields => self.accept_offer(now, from, &peer, &offer),
+            Glare::None => match self.admit(&peer) {
+                Ok(()) => self.accept_offer(now, from, &peer, &offer),
+                Err(reason) => SignalContent::Reject(reason),
+            },
+        };
+        let envelope = self
+            .seal_signal(peer, body.exchange, &network, content)
+            .ok_or(Refusal::Busy)?;
+        self.send(
+            from,
+            Frame::Signal(Signal {
+                session: signal.session,
+                envelope,
+            }),
+        );
+        Ok(())
+    }
+
+    /// The network of a sound offer.
+    fn check_offer(&self, peer: &PeerId, body: &SignalBody) -> Result<NetworkId, SignalError> {
+        if *peer == self.local {
+            return Err(SignalError::Signer);
+        }
+        if self.answers.seen.contains(&body.exchange) {
+            return Err(SignalError::Exchange);
+        }
+        let is_named = |network: &&NetworkId| {
+            body.network == NetworkTag::new(peer, body.exchange.salt(), network)
+        };
+        let network = self.networks.iter().find(is_named);
+        network.cloned().ok_or(SignalError::Network)
+    }
+
+    fn accept_offer(
+        &mut self,
+        now: Instant,
+        from: ConnectionId,
+        peer: &PeerId,
+        offer: &Description,
+    ) -> SignalContent {
+        let Some((by, scope)) = self.links.get(&from).map(|link| (link.peer, link.scope)) else {
+            return SignalContent::Reject(Refusal::Gone);
+        };
+        let until = now + INTRODUCTION_TTL;
+        self.answers.introductions.push(until, *peer);
+        self.answers
+            .introduced
+            .insert(*peer, Introduction { by, until });
+        self.wake_expiries();
+        let addresses = self.addresses.to_give(scope);
+        if addresses.is_empty() {
+            self.dial_back(peer, offer, scope);
+        }
+        SignalContent::Answer(Description {
+            sdp: String::new(),
+            addresses,
+        })
+    }
+
+    /// Without an address of our own the offerer cannot come, but we may come to it.
+    fn dial_back(&mut self, peer: &PeerId, offer: &Description, scope: Scope) {
+        let addresses = self.addresses.to_dial(offer.addresses.clone(), peer, scope);
+        if !addresses.is_empty() {
+            let peer = *peer;
+            self.outputs.push_back(Output::Dial { peer, addresses });
+        }
+    }
+
+    /// Whether a stranger may come.
+    fn admit(&self, peer: &PeerId) -> Result<(), Refusal> {
+        let expected = self.answers.introduced.len();
+        let is_known = self.roster.contains(peer) || self.answers.contains(peer);
+        if self.incoming == Incoming::Refuse {
+            Err(Refusal::NotAccepting)
+        } else if !is_known && self.roster.len() + expected >= self.limits.max_peers {
+            Err(Refusal::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Remembers an exchange; `false` if too many are remembered already.
+    fn remember(&mut self, now: Instant, exchange: ExchangeId) -> bool {
+        let has_room = self.answers.seen.len() < MAX_REPLAYS;
+        if has_room {
+            self.answers.seen.insert(exchange);
+            self.answers.replays.push(now + REPLAY_TTL, exchange);
+            self.wake_expiries();
+        }
+        has_room
+    }
+
+    pub(super) fn seal_signal(
+        &self,
+        to: PeerId,
+        exchange: ExchangeId,
+        network: &NetworkId,
+        content: SignalContent,
+    ) -> Option<Envelope> {
+        let network = NetworkTag::new(&self.local, exchange.salt(), network);
+        self.seal.seal(&SignalBody {
+            to,
+            exchange,
+            network,
+            content,
+        })
+    }
+}

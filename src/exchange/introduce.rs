@@ -1,0 +1,301 @@
+//! The introducer: answers who asks for peers, hands out tokens, and passes signals between the two
+//! ends of a session without reading them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
+use rand::RngExt;
+use web_time::Instant;
+
+use super::Exchange;
+use crate::{
+    error::Refusal,
+    id::{NetworkId, SessionId, Token},
+    message::{
+        Frame, GetPeers, MAX_ADDRESSES, MAX_CANDIDATES, Path, PeerCandidate, Peers, Refuse, Signal,
+        Subject,
+    },
+};
+
+/// How long signals are passed on: an offer, its answer and their ICE candidates need a few round
+/// trips.
+const SESSION_TTL: Duration = Duration::from_secs(15);
+
+/// How many signals one end may send in a session: a description and some two dozen candidates.
+const SIGNALS_PER_SESSION: u8 = 32;
+
+/// How many tokens one asker may hold: four answers' worth. Older ones are forgotten first.
+const TOKENS_PER_LINK: usize = 4 * MAX_CANDIDATES;
+
+/// A candidate as it was handed out to one asker.
+#[derive(Debug)]
+pub(super) struct Offered {
+    token: Token,
+    candidate: ConnectionId,
+    expires: Instant,
+}
+
+/// One of the two legs of a session: what comes over it goes out as `session` over `link`.
+#[derive(Debug)]
+pub(super) struct Leg {
+    link: ConnectionId,
+    session: SessionId,
+    /// How many more signals may come over this leg.
+    left: u8,
+}
+
+impl Exchange {
+    pub(super) fn on_get_peers(&mut self, now: Instant, asker: ConnectionId, request: GetPeers) {
+        let rate = self.limits.requests;
+        let Some(live) = self.live_mut(asker) else {
+            return;
+        };
+        let network = match live.requests.take(rate, now) {
+            true => live.named(request.network).ok_or(Refusal::Network),
+            false => Err(Refusal::Busy),
+        };
+        let frame = match network {
+            Ok(network) => Frame::Peers(Peers {
+                request: request.request,
+                candidates: self.candidates(now, asker, &network, request.limit),
+            }),
+            Err(reason) => Frame::Refuse(Refuse {
+                subject: Subject::Request(request.request),
+                reason,
+            }),
+        };
+        self.send(asker, frame);
+    }
+
+    /// What is offered to one asker: what the application names, then a random sample of our peers.
+    fn candidates(
+        &mut self,
+        now: Instant,
+        link: ConnectionId,
+        network: &NetworkId,
+        limit: usize,
+    ) -> Vec<PeerCandidate> {
+        let Some(asker) = self.links.get(&link).map(|link| link.peer) else {
+            return Vec::new();
+        };
+        let limit = limit.min(MAX_CANDIDATES);
+        let mut offered = self.named_by_application(network, &asker, limit);
+        let mut known: HashSet<PeerId> = offered.iter().map(|(peer, ..)| *peer).collect();
+        known.insert(asker);
+        for member in self.roster.sample(network, limit + 1, &mut self.rng) {
+            if offered.len() < limit && known.insert(member.peer) {
+                offered.push((member.peer, member.accepting, Reached::Over(member.link)));
+            }
+        }
+        let expires = now + self.token_ttl;
+        offered
+            .into_iter()
+            .map(|(peer, accepting, reached)| {
+                let path = match reached {
+                    Reached::Over(candidate) => {
+                        Path::Signals(self.issue(now, link, candidate, expires))
+                    }
+                    Reached::At(addresses) => Path::Vouched(addresses),
+                };
+                PeerCandidate {
+                    peer,
+                    accepting,
+                    path,
+                }
+            })
+            .collect()
+    }
+
+    fn named_by_application(
+        &mut self,
+        network: &NetworkId,
+        asker: &PeerId,
+        limit: usize,
+    ) -> Vec<(PeerId, bool, Reached)> {
+        let Some(source) = &mut self.candidates else {
+            return Vec::new();
+        };
+        let mut known = HashSet::from([*asker, self.local]);
+        let mut named = Vec::new();
+        for mut candidate in source.candidates(network, asker, limit) {
+            let member = self.roster.member(network, &candidate.peer);
+            let entry = match (candidate.addresses.is_empty(), member) {
+                (true, Some(member)) => (member.accepting, Reached::Over(member.link)),
+                (true, None) => continue,
+                (false, _) => {
+                    candidate.addresses.truncate(MAX_ADDRESSES);
+                    (true, Reached::At(candidate.addresses))
+                }
+            };
+            if named.len() < limit && known.insert(candidate.peer) {
+                named.push((candidate.peer, entry.0, entry.1));
+            }
+        }
+        named
+    }
+
+    fn issue(
+        &mut self,
+        now: Instant,
+        asker: ConnectionId,
+        candidate: ConnectionId,
+        expires: Instant,
+    ) -> Token {
+        let token = self.rng.random();
+        if let Some(live) = self.live_mut(asker) {
+            live.offered.retain(|offered| offered.expires > now);
+            if live.offered.len() >= TOKENS_PER_LINK {
+                live.offered.pop_front();
+            }
+            live.offered.push_back(Offered {
+                token,
+                candidate,
+                expires,
+            });
+        }
+        token
+    }
+
+    /// A signal is one of a session that we relay, or opens one by a token, or is for us.
+    pub(super) fn on_signal(&mut self, now: Instant, from: ConnectionId, signal: Signal) {
+        let Some(live) = self.live_mut(from) else {
+            return;
+        };
+        if let Some(leg) = live.legs.get_mut(&signal.session) {
+            let allowance = leg.left.checked_sub(1);
+            leg.left = allowance.unwrap_or_default();
+            let (link, session) = (leg.link, leg.session);
+            match allowance {
+                Some(_) => self.send(link, Frame::Signal(Signal { session, ..signal })),
+                None => self.refuse_session(from, signal.session, Refusal::Busy),
+            }
+        } else if self.queries.attempting_over(from, signal.session).is_some() {
+            self.on_answer(now, from, signal);
+        } else if let Some(candidate) = self.redeem(now, from, signal.session) {
+            self.open_session(now, from, candidate, signal);
+        } else {
+            self.on_offer(now, from, signal);
+        }
+    }
+
+    /// Uses up a token; the candidate's link, if it was valid.
+    fn redeem(
+        &mut self,
+        now: Instant,
+        asker: ConnectionId,
+        session: SessionId,
+    ) -> Option<ConnectionId> {
+        let offered = &mut self.live_mut(asker)?.offered;
+        let place = offered
+            .iter()
+            .position(|offered| SessionId::from(offered.token) == session)?;
+        let offered = offered.remove(place)?;
+        (offered.expires > now).then_some(offered.candidate)
+    }
+
+    fn open_session(
+        &mut self,
+        now: Instant,
+        asker: ConnectionId,
+        candidate: ConnectionId,
+        signal: Signal,
+    ) {
+        let rate = self.limits.introductions;
+        let asked = self
+            .live_mut(asker)
+            .is_some_and(|live| live.asked.take(rate, now));
+        if !asked {
+            return self.refuse_session(asker, signal.session, Refusal::Busy);
+        }
+        let session = self.rng.random();
+        let Some(live) = self.live_mut(candidate) else {
+            return self.refuse_session(asker, signal.session, Refusal::Gone);
+        };
+        if !live.carried.take(rate, now) {
+            return self.refuse_session(asker, signal.session, Refusal::Busy);
+        }
+        let back = Leg {
+            link: asker,
+            session: signal.session,
+            left: SIGNALS_PER_SESSION,
+        };
+        live.legs.insert(session, back);
+        if let Some(live) = self.live_mut(asker) {
+            let left = SIGNALS_PER_SESSION - 1;
+            live.legs.insert(
+                signal.session,
+                Leg {
+                    link: candidate,
+                    session,
+                    left,
+                },
+            );
+        }
+        self.sessions
+            .push(now + SESSION_TTL, (asker, signal.session));
+        self.wake_expiries();
+        self.send(candidate, Frame::Signal(Signal { session, ..signal }));
+    }
+
+    pub(super) fn refuse_session(&mut self, to: ConnectionId, session: SessionId, reason: Refusal) {
+        let subject = Subject::Session(session);
+        self.send(to, Frame::Refuse(Refuse { subject, reason }));
+    }
+
+    /// Passes on the refusal of a session, which ends it. Whether we relay that session.
+    pub(super) fn pass_refusal(
+        &mut self,
+        from: ConnectionId,
+        session: SessionId,
+        reason: Refusal,
+    ) -> bool {
+        let leg = self
+            .live_mut(from)
+            .and_then(|live| live.legs.remove(&session));
+        if let Some(leg) = &leg {
+            self.end_leg(leg, reason);
+        }
+        leg.is_some()
+    }
+
+    /// Ends the sessions of a link that is gone.
+    pub(super) fn drop_legs(&mut self, legs: HashMap<SessionId, Leg>) {
+        let mut legs: Vec<_> = legs.into_values().collect();
+        legs.sort_unstable_by_key(|leg| (leg.link, leg.session.0));
+        for leg in legs {
+            self.end_leg(&leg, Refusal::Gone);
+        }
+    }
+
+    /// Forgets the far end of a leg, and tells it why.
+    fn end_leg(&mut self, leg: &Leg, reason: Refusal) {
+        if let Some(live) = self.live_mut(leg.link)
+            && live.legs.remove(&leg.session).is_some()
+        {
+            self.refuse_session(leg.link, leg.session, reason);
+        }
+    }
+
+    pub(super) fn expire_sessions(&mut self, now: Instant) {
+        while let Some((asker, session)) = self.sessions.pop(now) {
+            let leg = self
+                .live_mut(asker)
+                .and_then(|live| live.legs.remove(&session));
+            if let Some(leg) = leg
+                && let Some(live) = self.live_mut(leg.link)
+            {
+                live.legs.remove(&leg.session);
+            }
+        }
+    }
+}
+
+/// Where an offered candidate is.
+#[derive(Debug)]
+enum Reached {
+    Over(ConnectionId),
+    At(Vec<Multiaddr>),
+}

@@ -1,0 +1,506 @@
+//! Connections and their links from beginning to end: hello, updates, pings, and what the end of a
+//! link means to everything that used it.
+
+use std::collections::HashMap;
+
+use libp2p::{PeerId, swarm::ConnectionId};
+use rand::RngExt;
+use web_time::Instant;
+
+use super::{
+    Established, Exchange, Output, Side,
+    address::{Scope, is_webrtc},
+    link::{HELLO_TIMEOUT, Link, Live, Purpose, State, tags},
+    roster::Member,
+    timer::Timer,
+};
+use crate::{
+    error::{LinkError, ProtocolError, Refusal},
+    event::{Origin, PxpEvent},
+    message::{Frame, Hello, Refuse, Subject, Update},
+};
+
+/// How a link ends.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The remote ended it without a word, as a connection does that is being closed.
+    Eof,
+    /// One side said that it wants no more of it, or its connection is gone already.
+    Announced,
+    Failed(LinkError),
+}
+
+impl Exchange {
+    pub(super) fn on_dialing(&mut self, peer: PeerId, connection: ConnectionId) {
+        self.dials.insert(connection);
+        self.queries.on_dialing(&peer, connection);
+    }
+
+    pub(super) fn on_failed(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        error: Option<LinkError>,
+    ) {
+        if self.dials.remove(&connection) {
+            self.on_dial_failed(now, connection);
+        } else if let Some(error) = error {
+            let peer = None;
+            self.event(PxpEvent::LinkFailed {
+                peer,
+                connection,
+                error,
+            });
+        }
+    }
+
+    pub(super) fn on_established(&mut self, now: Instant, established: Established) {
+        let Established {
+            connection,
+            peer,
+            side,
+            remote,
+            is_stream,
+        } = established;
+        let is_ours = match side {
+            Side::Dialer => self.dials.remove(&connection),
+            Side::Listener => self.answers.contains(&peer) || self.queries.expects(&peer),
+        };
+        let link = Link {
+            peer,
+            side,
+            purpose: if is_ours || is_stream {
+                Purpose::Exchange
+            } else {
+                Purpose::Shared
+            },
+            scope: Scope::of_introducer(&remote),
+            is_webrtc: is_webrtc(&remote),
+            state: State::Waiting {
+                until: now + HELLO_TIMEOUT,
+            },
+            wake: None,
+        };
+        self.links.insert(connection, link);
+        self.wake_link(connection);
+        if is_ours {
+            self.on_attempt_connected(now, &peer, connection);
+        }
+    }
+
+    pub(super) fn on_closed(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        error: Option<LinkError>,
+    ) {
+        self.end_link(now, connection, error.map_or(End::Announced, End::Failed));
+        self.links.remove(&connection);
+        self.finish_closing();
+    }
+
+    /// Says hello, unless there is a reason not to.
+    pub(super) fn on_link_opened(&mut self, now: Instant, connection: ConnectionId) {
+        let Some(link) = self.links.get(&connection) else {
+            return;
+        };
+        let is_stranger = link.purpose == Purpose::Shared && !self.roster.contains(&link.peer);
+        if !matches!(link.state, State::Waiting { .. }) {
+        } else if self.is_closed() {
+            self.refuse_link(now, connection, Refusal::Closing, End::Announced);
+        } else if link.side == Side::Listener && is_stranger && self.is_full() {
+            let end = End::Failed(LinkError::Full);
+            self.refuse_link(now, connection, Refusal::Full, end);
+        } else {
+            self.greet(now, connection);
+        }
+    }
+
+    fn greet(&mut self, now: Instant, connection: ConnectionId) {
+        let (salt, accepting) = (self.rng.random(), self.is_accepting());
+        let hello = Hello {
+            salt,
+            networks: tags(&self.local, salt, &self.networks),
+            accepting,
+            stun_port: None,
+        };
+        if let Some(link) = self.links.get_mut(&connection) {
+            link.state = State::Greeting {
+                salt,
+                announced: self.networks.clone(),
+                accepting,
+                until: now + HELLO_TIMEOUT,
+            };
+            self.send(connection, Frame::Hello(hello));
+            self.wake_link(connection);
+        }
+    }
+
+    pub(super) fn on_link_closed(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        result: Result<(), LinkError>,
+    ) {
+        let Some(link) = self.links.get_mut(&connection) else {
+            return;
+        };
+        let peer = link.peer;
+        let closes_connection = match link.state {
+            State::Ending { closes_connection } => {
+                link.state = State::Ended;
+                closes_connection
+            }
+            _ => self.end_link(
+                now,
+                connection,
+                result.map_or_else(End::Failed, |()| End::Eof),
+            ),
+        };
+        if closes_connection {
+            self.outputs
+                .push_back(Output::CloseConnection { peer, connection });
+        }
+        self.finish_closing();
+    }
+
+    pub(super) fn on_frame(&mut self, now: Instant, connection: ConnectionId, frame: Frame) {
+        let Some(link) = self.links.get_mut(&connection) else {
+            return;
+        };
+        let result = match (&mut link.state, frame) {
+            (State::Waiting { .. } | State::Ending { .. } | State::Ended, _) => Ok(()),
+            (
+                _,
+                Frame::Refuse(Refuse {
+                    subject: Subject::Link,
+                    reason,
+                }),
+            ) => {
+                self.on_link_refused(now, connection, reason);
+                Ok(())
+            }
+            (State::Greeting { .. }, Frame::Hello(hello)) => {
+                self.on_hello(now, connection, hello);
+                Ok(())
+            }
+            (State::Greeting { .. }, _) => Err(ProtocolError::NoHello),
+            (State::Live(live), frame) => live
+                .receive(now)
+                .and_then(|()| self.on_live_frame(now, connection, frame)),
+        };
+        if let Err(error) = result {
+            let end = End::Failed(error.into());
+            self.refuse_link(now, connection, Refusal::Protocol, end);
+        }
+    }
+
+    fn on_live_frame(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        frame: Frame,
+    ) -> Result<(), ProtocolError> {
+        match frame {
+            Frame::Hello(_) => return Err(ProtocolError::SecondHello),
+            Frame::GetPeers(request) => self.on_get_peers(now, connection, request),
+            Frame::Peers(peers) => self.on_peers(now, connection, peers),
+            Frame::Signal(signal) => self.on_signal(now, connection, signal),
+            Frame::Refuse(refuse) => self.on_refuse(now, connection, refuse),
+            Frame::Update(update) => self.on_update(now, connection, update),
+            Frame::Ping(nonce) => self.send(connection, Frame::Pong(nonce)),
+            Frame::Pong(_) | Frame::Unknown => {}
+        }
+        Ok(())
+    }
+
+    fn on_hello(&mut self, now: Instant, connection: ConnectionId, hello: Hello) {
+        let is_accepting = self.is_accepting();
+        let Some(link) = self.links.get_mut(&connection) else {
+            return;
+        };
+        let State::Greeting {
+            salt,
+            announced,
+            accepting,
+            ..
+        } = &link.state
+        else {
+            return;
+        };
+        let told_accepting = *accepting;
+        let peer = link.peer;
+        let mut live = Live::new(hello, *salt, announced.clone(), &self.limits, now);
+        live.recognise(&self.networks, &peer);
+        if live.shared().next().is_none() {
+            return self.refuse_network(now, connection);
+        }
+        live.update_due = live.announced != self.networks || told_accepting != is_accepting;
+        link.state = State::Live(Box::new(live));
+        let is_first = self.roster.add(peer, connection);
+        self.place(&peer);
+        self.wake_link(connection);
+        if is_first {
+            self.on_peer_connected(peer, connection);
+        }
+        self.announce_acceptance();
+    }
+
+    fn on_peer_connected(&mut self, peer: PeerId, connection: ConnectionId) {
+        let Some(link) = self.links.get(&connection) else {
+            return;
+        };
+        let side = link.side;
+        let networks = link
+            .live()
+            .into_iter()
+            .flat_map(Live::shared)
+            .cloned()
+            .collect();
+        let introducer = self.answers.take(&peer);
+        let origin = match (self.queries.take_attempting(&peer), introducer, side) {
+            (Some(query), ..) => Origin::Found(query),
+            (None, Some(by), _) => Origin::Introduced { by },
+            (None, None, Side::Dialer) => Origin::Dialed,
+            (None, None, Side::Listener) => Origin::Accepted,
+        };
+        tracing::debug!(%peer, ?origin, "connected");
+        self.event(PxpEvent::Connected {
+            peer,
+            connection,
+            networks,
+            origin,
+        });
+    }
+
+    fn on_update(&mut self, now: Instant, connection: ConnectionId, update: Update) {
+        if let Some(live) = self.live_mut(connection) {
+            live.update(update);
+            self.refresh(now, connection);
+        }
+    }
+
+    /// Our networks, or the remote's, changed: the link is over if they share none any more.
+    pub(super) fn refresh(&mut self, now: Instant, connection: ConnectionId) {
+        let networks = self.networks.clone();
+        let Some(link) = self.links.get_mut(&connection) else {
+            return;
+        };
+        let peer = link.peer;
+        let Some(live) = link.live_mut() else {
+            return;
+        };
+        live.recognise(&networks, &peer);
+        if live.shared().next().is_none() {
+            self.refuse_network(now, connection);
+        } else {
+            self.place(&peer);
+        }
+    }
+
+    /// Makes a peer a member of the networks that its live links name, newer links first.
+    fn place(&mut self, peer: &PeerId) {
+        let mut places = HashMap::new();
+        for connection in self.roster.links(peer) {
+            let Some(live) = self.live(*connection) else {
+                continue;
+            };
+            for network in live.shared() {
+                let member = Member {
+                    peer: *peer,
+                    link: *connection,
+                    accepting: live.accepting,
+                };
+                places.insert(network.clone(), member);
+            }
+        }
+        self.roster.place(peer, &places);
+    }
+
+    /// Tells all peers when it changes whether we accept introductions.
+    pub(super) fn announce_acceptance(&mut self) {
+        let accepting = self.is_accepting();
+        if self.told_accepting != accepting {
+            self.told_accepting = accepting;
+            self.announce();
+        }
+    }
+
+    /// Tells all peers what has changed about us, each at most once a second.
+    pub(super) fn announce(&mut self) {
+        for connection in self.connections() {
+            if let Some(live) = self.live_mut(connection) {
+                live.update_due = true;
+                self.wake_link(connection);
+            }
+        }
+    }
+
+    pub(super) fn on_link_timer(&mut self, now: Instant, connection: ConnectionId) {
+        let Some(link) = self.links.get_mut(&connection) else {
+            return;
+        };
+        if link.wake.is_none_or(|wake| wake > now) {
+            return; // superseded
+        }
+        link.wake = None;
+        if link.deadline().is_some_and(|deadline| deadline <= now) {
+            self.on_link_deadline(now, connection);
+        }
+        self.wake_link(connection);
+    }
+
+    fn on_link_deadline(&mut self, now: Instant, connection: ConnectionId) {
+        let Some(link) = self.links.get_mut(&connection) else {
+            return;
+        };
+        match &mut link.state {
+            State::Waiting { .. } => {
+                let peer = link.peer;
+                self.end_link(now, connection, End::Failed(LinkError::NoHello));
+                self.outputs
+                    .push_back(Output::CloseConnection { peer, connection });
+            }
+            State::Greeting { .. } => {
+                self.close_link(now, connection, End::Failed(LinkError::NoHello));
+            }
+            State::Live(live) if live.is_dead(now) => {
+                self.close_link(now, connection, End::Failed(LinkError::Silent));
+            }
+            State::Live(live) => {
+                let is_silent = live.is_silent(now);
+                if is_silent {
+                    live.pinged = Some(now);
+                    let nonce = self.rng.random();
+                    self.send(connection, Frame::Ping(nonce));
+                } else {
+                    self.send_update(now, connection);
+                }
+            }
+            State::Ending { .. } | State::Ended => {}
+        }
+    }
+
+    fn send_update(&mut self, now: Instant, connection: ConnectionId) {
+        let (local, networks, accepting) = (self.local, self.networks.clone(), self.is_accepting());
+        if let Some(live) = self.live_mut(connection) {
+            live.update_due = false;
+            live.updated = now;
+            let tags = live.tags(&local, &networks);
+            live.announced = networks;
+            self.send(
+                connection,
+                Frame::Update(Update {
+                    networks: tags,
+                    accepting,
+                }),
+            );
+        }
+    }
+
+    /// Sets the timer of a link, if it has to be earlier than the one that is set.
+    pub(super) fn wake_link(&mut self, connection: ConnectionId) {
+        let Some(link) = self.links.get_mut(&connection) else {
+            return;
+        };
+        let Some(deadline) = link.deadline() else {
+            return;
+        };
+        if link.wake.is_none_or(|wake| deadline < wake) {
+            link.wake = Some(deadline);
+            self.timers.set(deadline, Timer::Link(connection));
+        }
+    }
+
+    fn on_link_refused(&mut self, now: Instant, connection: ConnectionId, reason: Refusal) {
+        let end = match reason {
+            Refusal::Closing => End::Announced,
+            Refusal::Network => End::Failed(LinkError::NoSharedNetwork),
+            reason => End::Failed(LinkError::Refused(reason)),
+        };
+        self.close_link(now, connection, end);
+    }
+
+    fn refuse_network(&mut self, now: Instant, connection: ConnectionId) {
+        let end = End::Failed(LinkError::NoSharedNetwork);
+        self.refuse_link(now, connection, Refusal::Network, end);
+    }
+
+    /// Ends a link whose substream is there, and says why.
+    pub(super) fn refuse_link(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        reason: Refusal,
+        end: End,
+    ) {
+        let subject = Subject::Link;
+        self.send(connection, Frame::Refuse(Refuse { subject, reason }));
+        self.close_link(now, connection, end);
+    }
+
+    /// Ends a link whose substream is there.
+    fn close_link(&mut self, now: Instant, connection: ConnectionId, end: End) {
+        let closes_connection = self.end_link(now, connection, end);
+        if let Some(link) = self.links.get_mut(&connection) {
+            let peer = link.peer;
+            link.state = State::Ending { closes_connection };
+            self.outputs
+                .push_back(Output::CloseLink { peer, connection });
+        }
+    }
+
+    /// Ends a link for all who use it. Whether its connection is of no use any more.
+    fn end_link(&mut self, now: Instant, connection: ConnectionId, end: End) -> bool {
+        let Some(link) = self.links.get_mut(&connection) else {
+            return false;
+        };
+        let peer = link.peer;
+        let is_ours = link.purpose == Purpose::Exchange;
+        let is_vanished = matches!(end, End::Eof | End::Failed(LinkError::Silent));
+        let error = match (&link.state, end) {
+            (State::Ending { .. } | State::Ended, _) => return false,
+            (State::Greeting { .. }, End::Eof) => Some(LinkError::NoHello),
+            (_, End::Failed(error)) => Some(error),
+            (_, End::Eof | End::Announced) => None,
+        };
+        let live = match std::mem::replace(&mut link.state, State::Ended) {
+            State::Live(live) => Some(live),
+            _ => None,
+        };
+        let is_unused = is_ours && live.is_none();
+        let is_lost = is_vanished && (is_ours || link.is_webrtc);
+        if let Some(error) = error {
+            tracing::debug!(%peer, %connection, %error, "link failed");
+            let peer = Some(peer);
+            self.event(PxpEvent::LinkFailed {
+                peer,
+                connection,
+                error,
+            });
+        }
+        if let Some(live) = live {
+            self.on_live_link_ended(now, peer, connection, *live);
+        }
+        self.on_introducer_gone(now, connection);
+        self.on_attempt_link_ended(now, connection);
+        is_unused || is_lost
+    }
+
+    fn on_live_link_ended(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        connection: ConnectionId,
+        live: Live,
+    ) {
+        let is_last = self.roster.remove(&peer, connection);
+        self.place(&peer);
+        self.drop_legs(live.legs);
+        if is_last {
+            tracing::debug!(%peer, "disconnected");
+            self.event(PxpEvent::Disconnected { peer });
+        }
+        self.announce_acceptance();
+    }
+}

@@ -1,0 +1,250 @@
+//! One connection and the link on it: how far it is, what the remote said of itself, and what it
+//! may still ask for. It knows only itself; what its changes mean to peers, queries and sessions is
+//! decided by who owns it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use libp2p::PeerId;
+use web_time::Instant;
+
+use super::{
+    address::Scope,
+    introduce::{Leg, Offered},
+    rate::Bucket,
+};
+use crate::{
+    config::{Limits, Rate},
+    error::ProtocolError,
+    id::{NetworkId, NetworkTag, Salt, SessionId},
+    message::{Hello, Update},
+};
+
+/// How long a link may take to say hello: several round trips over any path.
+pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A link that brought nothing for so long is asked whether it lives.
+pub(super) const PING_AFTER: Duration = Duration::from_secs(4);
+
+/// A link that brought nothing for so long is dead: a ping and a second of patience per lost
+/// packet, and the peer is gone within 10 s.
+pub(super) const DEAD_AFTER: Duration = Duration::from_secs(9);
+
+/// Changes of our own are told at most this often.
+pub(super) const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// More frames than this nobody needs to send: a crowd of 64 introductions through one link at
+/// once, each with a dozen signals, stays below it.
+pub(super) const FRAMES: Rate = Rate::new(1024, 512);
+
+/// Which side dialed the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Dialer,
+    Listener,
+}
+
+/// Who wanted the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Other protocols may be why it is there: it outlives its link.
+    Shared,
+    /// The peer exchange made it, or was handed its stream: it is closed when no link comes of it.
+    Exchange,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) peer: PeerId,
+    pub(super) side: Side,
+    pub(super) purpose: Purpose,
+    /// Where the remote is reached: decides which addresses may be used through it.
+    pub(super) scope: Scope,
+    pub(super) is_webrtc: bool,
+    pub(super) state: State,
+    /// The timer that counts; earlier and later ones that fire are stale.
+    pub(super) wake: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// No substream yet.
+    Waiting { until: Instant },
+    /// Our hello is sent.
+    Greeting {
+        salt: Salt,
+        announced: Arc<[NetworkId]>,
+        accepting: bool,
+        until: Instant,
+    },
+    /// Both have said hello.
+    Live(Box<Live>),
+    /// Told to end; the handler writes what is left.
+    Ending { closes_connection: bool },
+    /// Only the connection is left.
+    Ended,
+}
+
+/// The state of a link after both hellos.
+#[derive(Debug)]
+pub(super) struct Live {
+    our_salt: Salt,
+    their_salt: Salt,
+    their_tags: Vec<NetworkTag>,
+    /// Our networks behind their tags, in the order of their tags.
+    networks: Vec<Option<NetworkId>>,
+    /// Our networks in the order in which the remote knows them.
+    pub(super) announced: Arc<[NetworkId]>,
+    pub(super) accepting: bool,
+    pub(super) received: Instant,
+    pub(super) pinged: Option<Instant>,
+    pub(super) updated: Instant,
+    pub(super) update_due: bool,
+    pub(super) frames: Bucket,
+    pub(super) requests: Bucket,
+    /// Introductions that the remote asks us to carry.
+    pub(super) asked: Bucket,
+    /// Introductions that we carry to the remote.
+    pub(super) carried: Bucket,
+    /// Introductions that the remote carries to us.
+    pub(super) brought: Bucket,
+    /// What we handed out to the remote, the oldest first.
+    pub(super) offered: VecDeque<Offered>,
+    /// The sessions that we relay over this link.
+    pub(super) legs: HashMap<SessionId, Leg>,
+}
+
+impl Link {
+    pub(super) fn live(&self) -> Option<&Live> {
+        match &self.state {
+            State::Live(live) => Some(live),
+            _ => None,
+        }
+    }
+
+    pub(super) fn live_mut(&mut self) -> Option<&mut Live> {
+        match &mut self.state {
+            State::Live(live) => Some(live),
+            _ => None,
+        }
+    }
+
+    /// When this link next wants to be looked at.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.state {
+            State::Waiting { until } => (self.purpose == Purpose::Exchange).then_some(*until),
+            State::Greeting { until, .. } => Some(*until),
+            State::Live(live) => Some(live.deadline()),
+            State::Ending { .. } | State::Ended => None,
+        }
+    }
+}
+
+impl Live {
+    pub(super) fn new(
+        hello: Hello,
+        our_salt: Salt,
+        announced: Arc<[NetworkId]>,
+        limits: &Limits,
+        now: Instant,
+    ) -> Self {
+        Self {
+            our_salt,
+            their_salt: hello.salt,
+            their_tags: hello.networks,
+            networks: Vec::new(),
+            announced,
+            accepting: hello.accepting,
+            received: now,
+            pinged: None,
+            updated: now,
+            update_due: false,
+            frames: Bucket::full(FRAMES, now),
+            requests: Bucket::full(limits.requests, now),
+            asked: Bucket::full(limits.introductions, now),
+            carried: Bucket::full(limits.introductions, now),
+            brought: Bucket::full(limits.introductions, now),
+            offered: VecDeque::new(),
+            legs: HashMap::new(),
+        }
+    }
+
+    /// Counts a frame as a sign of life.
+    pub(super) fn receive(&mut self, now: Instant) -> Result<(), ProtocolError> {
+        self.received = now;
+        self.pinged = None;
+        match self.frames.take(FRAMES, now) {
+            true => Ok(()),
+            false => Err(ProtocolError::Flood),
+        }
+    }
+
+    /// Takes the remote's new word on itself.
+    pub(super) fn update(&mut self, update: Update) {
+        self.their_tags = update.networks;
+        self.accepting = update.accepting;
+    }
+
+    /// Finds out which of our networks the remote is in.
+    pub(super) fn recognise(&mut self, ours: &[NetworkId], remote: &PeerId) {
+        let tagged: Vec<_> = ours
+            .iter()
+            .map(|network| (NetworkTag::new(remote, self.their_salt, network), network))
+            .collect();
+        let recognised = |tag: &NetworkTag| {
+            let found = tagged.iter().find(|(ours, _)| ours == tag);
+            found.map(|(_, network)| (*network).clone())
+        };
+        self.networks = self.their_tags.iter().map(recognised).collect();
+    }
+
+    /// The networks that both sides are in.
+    pub(super) fn shared(&self) -> impl Iterator<Item = &NetworkId> {
+        self.networks.iter().flatten()
+    }
+
+    /// The network that the remote means by `index`.
+    pub(super) fn named(&self, index: usize) -> Option<NetworkId> {
+        self.networks.get(index)?.clone()
+    }
+
+    /// What the remote is to read as `network` in a request of ours.
+    pub(super) fn index_of(&self, network: &NetworkId) -> Option<usize> {
+        self.announced.iter().position(|known| known == network)
+    }
+
+    /// The tags of our networks, as this link's hello and updates name them.
+    pub(super) fn tags(&self, local: &PeerId, networks: &[NetworkId]) -> Vec<NetworkTag> {
+        tags(local, self.our_salt, networks)
+    }
+
+    /// Whether it is time to ask whether the remote lives.
+    pub(super) fn is_silent(&self, now: Instant) -> bool {
+        self.pinged.is_none() && now >= self.received + PING_AFTER
+    }
+
+    /// Whether the remote was asked, and did not answer in time.
+    pub(super) fn is_dead(&self, now: Instant) -> bool {
+        self.pinged
+            .is_some_and(|pinged| now >= pinged + (DEAD_AFTER - PING_AFTER))
+    }
+
+    fn deadline(&self) -> Instant {
+        let silent = match self.pinged {
+            Some(pinged) => pinged + (DEAD_AFTER - PING_AFTER),
+            None => self.received + PING_AFTER,
+        };
+        match self.update_due {
+            true => silent.min(self.updated + UPDATE_INTERVAL),
+            false => silent,
+        }
+    }
+}
+
+pub(super) fn tags(local: &PeerId, salt: Salt, networks: &[NetworkId]) -> Vec<NetworkTag> {
+    let tag = |network| NetworkTag::new(local, salt, network);
+    networks.iter().map(tag).collect()
+}

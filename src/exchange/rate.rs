@@ -1,0 +1,52 @@
+//! A token bucket. It knows a [`Rate`] and the time; what is counted is its owner's business.
+
+use web_time::Instant;
+
+use crate::config::Rate;
+
+/// How much of a [`Rate`] is left.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bucket {
+    left: f64,
+    at: Instant,
+}
+
+impl Bucket {
+    pub(super) fn full(rate: Rate, now: Instant) -> Self {
+        Self {
+            left: rate.burst.into(),
+            at: now,
+        }
+    }
+
+    /// Takes one, if there is one.
+    pub(super) fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        let earned =
+            now.saturating_duration_since(self.at).as_secs_f64() * f64::from(rate.per_second);
+        self.left = (self.left + earned).min(rate.burst.into());
+        self.at = self.at.max(now);
+        let is_enough = self.left >= 1.0;
+        if is_enough {
+            self.left -= 1.0;
+        }
+        is_enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_burst_is_served_and_credit_does_not_grow_past_it() {
+        let (rate, start) = (Rate::new(3, 2), Instant::now());
+        let mut bucket = Bucket::full(rate, start);
+        assert_eq!((0..5).filter(|_| bucket.take(rate, start)).count(), 3);
+        let soon = start + Duration::from_millis(500);
+        assert_eq!((0..5).filter(|_| bucket.take(rate, soon)).count(), 1);
+        let much_later = start + Duration::from_secs(1_000_000);
+        assert_eq!((0..5).filter(|_| bucket.take(rate, much_later)).count(), 3);
+    }
+}
