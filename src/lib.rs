@@ -5,6 +5,7 @@ mod error;
 mod event;
 mod id;
 mod message;
+mod wire;
 
 pub use config::*;
 pub use error::*;
