@@ -3,6 +3,7 @@
 mod config;
 mod error;
 mod event;
+mod handler;
 mod id;
 mod message;
 mod wire;
@@ -10,4 +11,5 @@ mod wire;
 pub use config::*;
 pub use error::*;
 pub use event::*;
+pub use handler::PROTOCOL_NAME;
 pub use id::*;
