@@ -21,6 +21,10 @@ pub(crate) const MAX_CANDIDATES: usize = 8;
 /// make us dial.
 pub(crate) const MAX_ADDRESSES: usize = 4;
 
+/// The longest address that travels, in bytes: five times a webrtc-direct one, and a [`Peers`] with
+/// all its addresses still fits into a frame. Longer ones are left out.
+pub(crate) const MAX_ADDRESS_LEN: usize = 256;
+
 /// The longest walk that can be asked for.
 pub(crate) const MAX_HOPS: u8 = 3;
 
@@ -145,11 +149,18 @@ pub(crate) struct Description {
     pub(crate) addresses: Vec<Multiaddr>,
 }
 
-/// Signs signals and checks signatures. The core is given one, so that it knows no keys.
+/// Signs signals and checks signatures. The core is handed one, so that it needs no key, no encoding
+/// and, in its tests, no cryptography.
 pub(crate) trait Seal: Send {
-    /// Signs a signal; `None` if the key cannot sign.
+    /// Signs `body` as the local peer. `None` where the result would not fit into a frame, or the
+    /// key cannot sign: such a signal is refused as if the remote had sent it.
     fn seal(&self, body: &SignalBody) -> Option<Envelope>;
 
-    /// Who signed a signal, and what it says.
+    /// The signer of `envelope`, and what it signed.
+    ///
+    /// # Errors
+    ///
+    /// [`SignalError::Malformed`] or [`SignalError::Signature`]. Whether it is the right signer, and
+    /// the signal one that was due, is for the caller to judge.
     fn open(&self, envelope: &Envelope) -> Result<(PeerId, SignalBody), SignalError>;
 }

@@ -1,0 +1,66 @@
+//! Signals under the signature of who sent them: libp2p's signed envelope, RFC 0002. It knows keys
+//! and bytes, and not whose signature is the right one.
+
+use libp2p::{
+    PeerId,
+    core::{SignedEnvelope, signed_envelope::ReadPayloadError},
+    identity::Keypair,
+};
+
+use super::{MAX_FRAME_LEN, signal_body};
+use crate::{
+    error::SignalError,
+    message::{Envelope, Seal, SignalBody},
+};
+
+/// Keeps a signature that was made here from being taken for one that was made for something else.
+pub(super) const DOMAIN: &str = "libp2p-pxp-signal";
+
+/// What is in the envelope. No multicodec stands for it, so it has a name, as protocols do.
+pub(super) const PAYLOAD_TYPE: &[u8] = b"/libp2p/pxp/signal/1";
+
+/// What a [`Frame::Signal`](crate::message::Frame::Signal) holds beside its envelope: the tag and
+/// the length of the signal and of the envelope, of 2 bytes each since both are below 16 KiB, and
+/// the session with its tag and length.
+const SIGNAL_OVERHEAD: usize = 2 * (1 + 2) + (1 + 1 + 16);
+
+/// The longest envelope that fits into a frame, and so the longest that is sealed.
+pub(super) const MAX_ENVELOPE_LEN: usize = MAX_FRAME_LEN - SIGNAL_OVERHEAD;
+
+/// Signs with the key of the local peer, and opens what anybody signed.
+pub(crate) struct Signer {
+    keypair: Keypair,
+}
+
+impl Signer {
+    pub(crate) fn new(keypair: Keypair) -> Self {
+        Self { keypair }
+    }
+}
+
+impl Seal for Signer {
+    fn seal(&self, body: &SignalBody) -> Option<Envelope> {
+        let payload = signal_body::encode(body);
+        let envelope = SignedEnvelope::new(
+            &self.keypair,
+            DOMAIN.to_owned(),
+            PAYLOAD_TYPE.to_vec(),
+            payload,
+        );
+        let bytes = envelope.ok()?.into_protobuf_encoding();
+        (bytes.len() <= MAX_ENVELOPE_LEN).then_some(Envelope(bytes))
+    }
+
+    fn open(&self, envelope: &Envelope) -> Result<(PeerId, SignalBody), SignalError> {
+        let envelope = SignedEnvelope::from_protobuf_encoding(&envelope.0)
+            .map_err(|_| SignalError::Malformed)?;
+        let (payload, key) = envelope
+            .payload_and_signing_key(DOMAIN.to_owned(), PAYLOAD_TYPE)
+            .map_err(|error| match error {
+                ReadPayloadError::InvalidSignature => SignalError::Signature,
+                ReadPayloadError::UnexpectedPayloadType { .. } => SignalError::Malformed,
+            })?;
+        let body = signal_body::decode(payload).ok_or(SignalError::Malformed)?;
+        Ok((key.to_peer_id(), body))
+    }
+}

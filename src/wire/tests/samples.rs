@@ -1,0 +1,143 @@
+//! Random messages, of every kind and within their limits.
+
+use std::num::NonZeroU16;
+
+use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, multihash::Multihash};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::{
+    error::Refusal,
+    id::RequestId,
+    message::{
+        Description, Envelope, Frame, GetPeers, Hello, MAX_ADDRESSES, MAX_CANDIDATES, MAX_HOPS,
+        MAX_NETWORKS, Path, PeerCandidate, Peers, Refuse, Signal, SignalBody, SignalContent,
+        Subject, Update,
+    },
+};
+
+/// How many kinds [`frame`] knows.
+pub(super) const FRAME_KINDS: u8 = 9;
+
+/// How many kinds [`signal_body`] knows.
+pub(super) const SIGNAL_KINDS: u8 = 4;
+
+/// All refusals that travel.
+pub(super) const REFUSALS: [Refusal; 8] = [
+    Refusal::Network,
+    Refusal::Expired,
+    Refusal::Gone,
+    Refusal::Busy,
+    Refusal::Full,
+    Refusal::NotAccepting,
+    Refusal::BadSignal,
+    Refusal::Other,
+];
+
+pub(super) fn rng(seed: u64) -> StdRng {
+    StdRng::seed_from_u64(seed)
+}
+
+pub(super) fn frame(rng: &mut StdRng, kind: u8) -> Frame {
+    match kind {
+        0 => Frame::Hello(Hello {
+            salt: rng.random(),
+            networks: some(rng, MAX_NETWORKS, |rng| rng.random()),
+            accepting: rng.random(),
+            stun_port: NonZeroU16::new(rng.random()),
+        }),
+        1 => Frame::GetPeers(GetPeers {
+            request: RequestId(rng.random()),
+            network: rng.random_range(0..MAX_NETWORKS),
+            limit: rng.random_range(0..=MAX_CANDIDATES),
+            hops: rng.random_range(0..=MAX_HOPS),
+        }),
+        2 => Frame::Peers(Peers {
+            request: RequestId(rng.random()),
+            candidates: some(rng, MAX_CANDIDATES, candidate),
+        }),
+        3 => Frame::Signal(Signal {
+            session: rng.random(),
+            envelope: Envelope(some(rng, 2_000, |rng| rng.random())),
+        }),
+        4 => Frame::Refuse(Refuse {
+            subject: subject(rng),
+            reason: refusal(rng),
+        }),
+        5 => Frame::Update(Update {
+            networks: some(rng, MAX_NETWORKS, |rng| rng.random()),
+            accepting: rng.random(),
+        }),
+        6 => Frame::Ping(rng.random()),
+        7 => Frame::Pong(rng.random()),
+        _ => Frame::Unknown,
+    }
+}
+
+pub(super) fn signal_body(rng: &mut StdRng, kind: u8) -> SignalBody {
+    SignalBody {
+        to: peer(rng),
+        exchange: rng.random(),
+        network: rng.random(),
+        content: match kind {
+            0 => SignalContent::Offer(description(rng)),
+            1 => SignalContent::Answer(description(rng)),
+            2 => SignalContent::IceCandidate(text(rng)),
+            _ => SignalContent::Reject(refusal(rng)),
+        },
+    }
+}
+
+pub(super) fn peer(rng: &mut StdRng) -> PeerId {
+    const SHA2_256: u64 = 0x12;
+    let hash = Multihash::wrap(SHA2_256, &rng.random::<[u8; 32]>()).unwrap();
+    PeerId::from_multihash(hash).unwrap()
+}
+
+pub(super) fn address(rng: &mut StdRng) -> Multiaddr {
+    Multiaddr::empty()
+        .with(Protocol::Ip4(rng.random::<[u8; 4]>().into()))
+        .with(Protocol::Udp(rng.random()))
+        .with(Protocol::P2p(peer(rng)))
+}
+
+pub(super) fn candidate(rng: &mut StdRng) -> PeerCandidate {
+    PeerCandidate {
+        peer: peer(rng),
+        accepting: rng.random(),
+        path: if rng.random() {
+            Path::Signals(rng.random())
+        } else {
+            Path::Vouched(vec![address(rng); rng.random_range(1..=MAX_ADDRESSES)])
+        },
+    }
+}
+
+fn subject(rng: &mut StdRng) -> Subject {
+    match rng.random_range(0..3) {
+        0 => Subject::Link,
+        1 => Subject::Request(RequestId(rng.random())),
+        _ => Subject::Session(rng.random()),
+    }
+}
+
+fn refusal(rng: &mut StdRng) -> Refusal {
+    REFUSALS[rng.random_range(0..REFUSALS.len())]
+}
+
+fn description(rng: &mut StdRng) -> Description {
+    Description {
+        sdp: text(rng),
+        addresses: some(rng, MAX_ADDRESSES, address),
+    }
+}
+
+fn text(rng: &mut StdRng) -> String {
+    some(rng, 500, |rng| rng.random::<char>())
+        .into_iter()
+        .collect()
+}
+
+fn some<T>(rng: &mut StdRng, most: usize, mut make: impl FnMut(&mut StdRng) -> T) -> Vec<T> {
+    let count = rng.random_range(0..=most);
+    (0..count).map(|_| make(rng)).collect()
+}
