@@ -223,6 +223,10 @@ pub enum LinkError {
     /// The substream failed, or a stream of the caller did.
     #[error("the stream failed")]
     Io(#[source] Arc<io::Error>),
+    /// The swarm did not take the stream: another behaviour denied it, or it leads to this very
+    /// node. The swarm's own error event of this connection has the cause.
+    #[error("the swarm did not take the stream")]
+    Aborted,
     /// A stream of the caller could not be secured: the other end is no libp2p node.
     #[error("the stream could not be secured")]
     Handshake(#[source] Arc<io::Error>),

@@ -165,6 +165,8 @@ pub enum Reason {
     Full = 5,
     NotAccepting = 6,
     BadSignal = 7,
+    Closing = 8,
+    Protocol = 9,
 }
 impl Reason {
     /// String value of the enum field names used in the ProtoBuf definition.
@@ -181,6 +183,8 @@ impl Reason {
             Self::Full => "REASON_FULL",
             Self::NotAccepting => "REASON_NOT_ACCEPTING",
             Self::BadSignal => "REASON_BAD_SIGNAL",
+            Self::Closing => "REASON_CLOSING",
+            Self::Protocol => "REASON_PROTOCOL",
         }
     }
     /// Creates an enum from field names used in the ProtoBuf definition.
@@ -194,6 +198,8 @@ impl Reason {
             "REASON_FULL" => Some(Self::Full),
             "REASON_NOT_ACCEPTING" => Some(Self::NotAccepting),
             "REASON_BAD_SIGNAL" => Some(Self::BadSignal),
+            "REASON_CLOSING" => Some(Self::Closing),
+            "REASON_PROTOCOL" => Some(Self::Protocol),
             _ => None,
         }
     }

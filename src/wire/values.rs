@@ -53,6 +53,8 @@ pub(super) fn read_reason(reason: i32) -> Refusal {
         Ok(Reason::Full) => Refusal::Full,
         Ok(Reason::NotAccepting) => Refusal::NotAccepting,
         Ok(Reason::BadSignal) => Refusal::BadSignal,
+        Ok(Reason::Closing) => Refusal::Closing,
+        Ok(Reason::Protocol) => Refusal::Protocol,
         Ok(Reason::Unspecified) | Err(_) => Refusal::Other,
     }
 }
@@ -66,6 +68,8 @@ pub(super) fn write_reason(refusal: Refusal) -> i32 {
         Refusal::Full => Reason::Full,
         Refusal::NotAccepting => Reason::NotAccepting,
         Refusal::BadSignal => Reason::BadSignal,
+        Refusal::Closing => Reason::Closing,
+        Refusal::Protocol => Reason::Protocol,
         Refusal::Other => Reason::Unspecified,
     };
     reason.into()

@@ -22,7 +22,7 @@ pub(super) const FRAME_KINDS: u8 = 9;
 pub(super) const SIGNAL_KINDS: u8 = 4;
 
 /// All refusals that travel.
-pub(super) const REFUSALS: [Refusal; 8] = [
+pub(super) const REFUSALS: [Refusal; 10] = [
     Refusal::Network,
     Refusal::Expired,
     Refusal::Gone,
@@ -30,6 +30,8 @@ pub(super) const REFUSALS: [Refusal; 8] = [
     Refusal::Full,
     Refusal::NotAccepting,
     Refusal::BadSignal,
+    Refusal::Closing,
+    Refusal::Protocol,
     Refusal::Other,
 ];
 

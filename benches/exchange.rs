@@ -1,0 +1,193 @@
+//! The core alone: what an answer costs and weighs, what a link holds, how fast signals pass.
+//!
+//! The core is private, so its modules are compiled into this program.
+#![allow(dead_code, unused_imports, missing_docs, unreachable_pub)]
+
+#[path = "../src/config.rs"]
+mod config;
+#[path = "../src/error.rs"]
+mod error;
+#[path = "../src/event.rs"]
+mod event;
+#[path = "../src/exchange.rs"]
+mod exchange;
+#[path = "../src/id.rs"]
+mod id;
+#[path = "../src/message.rs"]
+mod message;
+#[path = "../src/wire.rs"]
+mod wire;
+
+use std::time::{Duration, Instant as Clock};
+
+use libp2p::{PeerId, swarm::ConnectionId};
+use peak_alloc::PeakAlloc;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use web_time::Instant;
+
+use self::{
+    config::{Config, Limits, Rate},
+    error::SignalError,
+    exchange::{Established, Exchange, Input, Output, Side},
+    id::{NetworkId, NetworkTag, RequestId, Salt, SessionId},
+    message::{Envelope, Frame, GetPeers, Hello, Path, Seal, Signal, SignalBody},
+};
+
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+const ROUNDS: usize = 15;
+const ANSWERS: usize = 2_000;
+const SIGNALS: usize = 100_000;
+/// Small enough that all links stay alive, large enough that the clock of the core moves.
+const TICK: Duration = Duration::from_micros(20);
+
+/// An introducer opens no envelope.
+struct NoKeys;
+
+impl Seal for NoKeys {
+    fn seal(&self, _: &SignalBody) -> Option<Envelope> {
+        None
+    }
+
+    fn open(&self, _: &Envelope) -> Result<(PeerId, SignalBody), SignalError> {
+        Err(SignalError::Malformed)
+    }
+}
+
+/// A node with many peers.
+struct Introducer {
+    core: Exchange,
+    now: Instant,
+    links: Vec<ConnectionId>,
+    rng: StdRng,
+}
+
+impl Introducer {
+    fn new(peers: usize) -> Self {
+        let network: NetworkId = "bench".parse().unwrap();
+        let rate = Rate::new(u32::MAX, u32::MAX);
+        let limits = Limits::default().with_max_peers(usize::MAX);
+        let limits = limits.with_requests(rate).with_introductions(rate);
+        let config = Config::new(network.clone()).with_limits(limits);
+        let core = Exchange::new(PeerId::random(), Box::new(NoKeys), config, StdRng::seed_from_u64(1));
+        let (links, rng) = (Vec::with_capacity(peers), StdRng::seed_from_u64(2));
+        let mut introducer = Self { core, now: Instant::now(), links, rng };
+        for n in 0..peers {
+            introducer.add(ConnectionId::new_unchecked(n), &network);
+        }
+        introducer
+    }
+
+    fn add(&mut self, connection: ConnectionId, network: &NetworkId) {
+        let (peer, salt) = (PeerId::random(), Salt(self.rng.random()));
+        let remote = "/ip4/9.9.9.9/tcp/1".parse().unwrap();
+        let (side, is_stream) = (Side::Listener, false);
+        let established = Established { connection, peer, side, remote, is_stream };
+        let networks = vec![NetworkTag::new(&peer, salt, network)];
+        let hello = Hello { salt, networks, accepting: true, stun_port: None };
+        self.handle(Input::Established(established));
+        self.handle(Input::LinkOpened { connection });
+        self.frame(connection, Frame::Hello(hello));
+        self.links.push(connection);
+    }
+
+    fn handle(&mut self, input: Input) -> Option<Frame> {
+        self.now += TICK;
+        if self.core.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+            self.core.handle_timeout(self.now);
+        }
+        self.core.handle(self.now, input);
+        let mut sent = None;
+        while let Some(output) = self.core.poll_output() {
+            if let Output::Send { frame, .. } = output {
+                sent = Some(frame);
+            }
+        }
+        sent
+    }
+
+    fn frame(&mut self, connection: ConnectionId, frame: Frame) -> Option<Frame> {
+        self.handle(Input::Frame { connection, frame })
+    }
+
+    fn any_link(&mut self) -> ConnectionId {
+        self.links[self.rng.random_range(..self.links.len())]
+    }
+
+    fn get_peers(&mut self, asker: ConnectionId) -> Frame {
+        let request = GetPeers { request: RequestId(1), network: 0, limit: 8, hops: 0 };
+        self.frame(asker, Frame::GetPeers(request)).expect("an answer")
+    }
+
+    /// A session that an asker has opened by the first token of an answer.
+    fn open_session(&mut self) -> (ConnectionId, SessionId) {
+        let asker = self.any_link();
+        let Frame::Peers(answer) = self.get_peers(asker) else {
+            panic!("no answer");
+        };
+        let Path::Signals(token) = answer.candidates[0].path else {
+            panic!("no token");
+        };
+        (asker, token.into())
+    }
+}
+
+fn median(mut figures: Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+/// Microseconds for one answer.
+fn answer_us(introducer: &mut Introducer) -> f64 {
+    let askers: Vec<_> = (0..ANSWERS).map(|_| introducer.any_link()).collect();
+    let start = Clock::now();
+    for asker in askers {
+        introducer.get_peers(asker);
+    }
+    start.elapsed().as_secs_f64() * 1e6 / ANSWERS as f64
+}
+
+/// Signals of 500 bytes passed on in a second: 16 in each session, the first of which opens it.
+fn signals_per_s(introducer: &mut Introducer) -> f64 {
+    let mut spent = Duration::ZERO;
+    for _ in 0..SIGNALS / 16 {
+        let (asker, session) = introducer.open_session();
+        let signals: Vec<_> = (0..16)
+            .map(|_| Frame::Signal(Signal { session, envelope: Envelope(vec![7; 500]) }))
+            .collect();
+        let start = Clock::now();
+        for signal in signals {
+            let passed = introducer.frame(asker, signal);
+            assert!(matches!(passed, Some(Frame::Signal(_))), "{passed:?}");
+        }
+        spent += start.elapsed();
+    }
+    SIGNALS as f64 / spent.as_secs_f64()
+}
+
+fn main() {
+    let before = HEAP.current_usage();
+    let mut large = Introducer::new(10_000);
+    let heap_per_link = (HEAP.current_usage() - before) / 10_000;
+    let mut small = Introducer::new(10);
+    let asker = large.any_link();
+    let answer = wire::encode(&large.get_peers(asker)).expect("an answer fits a frame");
+    let (mut us_10, mut us_10000, mut signals) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        us_10.push(answer_us(&mut small));
+        us_10000.push(answer_us(&mut large));
+        signals.push(signals_per_s(&mut Introducer::new(1_000)));
+    }
+    let (us_10, us_10000, signals) = (median(us_10), median(us_10000), median(signals));
+    println!("an answer with 10 peers      {us_10:>12.2} us");
+    println!("an answer with 10,000 peers  {us_10000:>12.2} us, {:.2} times as long", us_10000 / us_10);
+    println!("an answer of 8 candidates    {:>12} bytes", answer.len());
+    println!("heap                         {heap_per_link:>12} bytes a link");
+    println!("signals of 500 bytes         {signals:>12.0} a second");
+    println!(
+        "RESULT exchange get_peers_us_10={us_10:.2} get_peers_us_10000={us_10000:.2} \
+         answer_bytes={} heap_per_link={heap_per_link} signals_per_s={signals:.0}",
+        answer.len()
+    );
+}

@@ -1,0 +1,406 @@
+//! The [`NetworkBehaviour`]: translates between the swarm and the core. Nothing is decided here.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    num::NonZeroU8,
+    task::{Context, Poll, Waker},
+};
+
+use futures::FutureExt;
+use futures_timer::Delay;
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{ConnectedPoint, Endpoint, transport::PortUse},
+    identity::Keypair,
+    swarm::{
+        CloseConnection, ConnectionDenied, ConnectionId, ExternalAddresses, FromSwarm,
+        ListenAddresses, ListenOpts, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
+        THandlerOutEvent, ToSwarm,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use rand::{SeedableRng, rngs::StdRng};
+use web_time::Instant;
+
+use crate::{
+    config::{Config, Incoming},
+    error::{JoinError, LinkError, StartQueryError, StreamError},
+    event::PxpEvent,
+    exchange::{Established, Exchange, Input, Output, Side},
+    handler::{FromLink, Handler, Role, ToLink},
+    id::{NetworkId, QueryId},
+    route::{BehaviourPort, Duplex},
+    wire::Signer,
+};
+
+/// Where the node listens for WebRTC if the application does not say: everywhere, at a free port.
+const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/udp/0/webrtc-direct", "/ip6/::/udp/0/webrtc-direct"];
+
+/// Peer exchange in a swarm. Made by [`pxp::new`](crate::new) together with its transport, or by
+/// [`Behaviour::new`] alone.
+pub struct Behaviour {
+    exchange: Exchange,
+    /// The way to our transport, if there is one.
+    port: Option<BehaviourPort>,
+    /// Where to listen on our own account; decided at the first poll.
+    listens: Option<Vec<ListenOpts>>,
+    /// Dials of the caller's streams that the swarm was not yet asked for, and all that are under way.
+    dials: VecDeque<DialOpts>,
+    streams: HashMap<ConnectionId, Multiaddr>,
+    listen_addresses: ListenAddresses,
+    external_addresses: ExternalAddresses,
+    timer: Option<(Instant, Delay)>,
+    /// Wakes the swarm when the application commands something.
+    waker: Option<Waker>,
+}
+
+impl Behaviour {
+    /// A behaviour without our transport: new peers are reached over the transports of the swarm,
+    /// of which one should be libp2p-webrtc, listening; and [`Self::connect`] and [`Self::accept`]
+    /// are refused.
+    ///
+    /// `key` is the swarm's own: signals are signed with it.
+    pub fn new(key: &Keypair, config: Config) -> Self {
+        let local = key.public().to_peer_id();
+        let rng = StdRng::from_rng(&mut rand::rng());
+        Self {
+            exchange: Exchange::new(local, Box::new(Signer::new(key.clone())), config, rng),
+            port: None,
+            listens: None,
+            dials: VecDeque::new(),
+            streams: HashMap::new(),
+            listen_addresses: ListenAddresses::default(),
+            external_addresses: ExternalAddresses::default(),
+            timer: None,
+            waker: None,
+        }
+    }
+
+    pub(crate) fn with_port(mut self, port: BehaviourPort) -> Self {
+        self.port = Some(port);
+        self
+    }
+
+    /// Speaks over a stream that the caller has opened, as the side that dials. The other side
+    /// calls [`Self::accept`]. The stream is secured by Noise and multiplexed by Yamux, and is then
+    /// a connection of the swarm like any other.
+    ///
+    /// [`PxpEvent::Connected`] or [`PxpEvent::LinkFailed`] with the returned id follows.
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`] if the stream was not taken; it is dropped then.
+    pub fn connect(&mut self, stream: impl Duplex) -> Result<ConnectionId, StreamError> {
+        let address = self.open_port()?.connect(stream)?;
+        let opts = DialOpts::unknown_peer_id().address(address.clone()).build();
+        let connection = opts.connection_id();
+        self.streams.insert(connection, address);
+        self.dials.push_back(opts);
+        self.wake();
+        Ok(connection)
+    }
+
+    /// Speaks over a stream that the caller was given, as the side that listens: see
+    /// [`Self::connect`].
+    ///
+    /// # Errors
+    ///
+    /// [`StreamError`] if the stream was not taken; it is dropped then.
+    pub fn accept(&mut self, stream: impl Duplex) -> Result<(), StreamError> {
+        self.open_port()?.accept(stream)
+    }
+
+    /// Asks the peers for a new peer, in any of the networks.
+    ///
+    /// [`PxpEvent::Connected`] with [`Origin::Found`](crate::Origin::Found), or
+    /// [`PxpEvent::QueryFailed`], follows within the time that
+    /// [`Config::with_query_timeout`] allows.
+    ///
+    /// # Errors
+    ///
+    /// [`StartQueryError`] if there is nothing to start.
+    pub fn get_new_peer(&mut self) -> Result<QueryId, StartQueryError> {
+        self.command(|exchange, now| exchange.get_new_peer(now, None))
+    }
+
+    /// Asks the peers in one network for a new peer in it: see [`Self::get_new_peer`].
+    ///
+    /// # Errors
+    ///
+    /// [`StartQueryError`] if there is nothing to start.
+    pub fn get_new_peer_in(&mut self, network: &NetworkId) -> Result<QueryId, StartQueryError> {
+        self.command(|exchange, now| exchange.get_new_peer(now, Some(network)))
+    }
+
+    /// Ends the peer exchange: running queries fail, each link ends with a
+    /// [`PxpEvent::Disconnected`], no new one comes about, and [`PxpEvent::Closed`] is the last
+    /// event. Connections stay as long as other protocols use them.
+    pub fn close(&mut self) {
+        self.command(Exchange::close);
+    }
+
+    /// The peers in all networks, in no order.
+    pub fn peers(&self) -> impl ExactSizeIterator<Item = &PeerId> {
+        self.exchange.peers()
+    }
+
+    /// The peers in one network, in no order.
+    pub fn peers_in(&self, network: &NetworkId) -> impl ExactSizeIterator<Item = &PeerId> {
+        self.exchange.peers_in(network)
+    }
+
+    /// The networks that this node takes part in.
+    pub fn networks(&self) -> impl ExactSizeIterator<Item = &NetworkId> {
+        self.exchange.networks().iter()
+    }
+
+    /// Takes part in one more network, and tells all peers within a second.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError`] at the seventeenth network, and after [`Self::close`].
+    pub fn join(&mut self, network: NetworkId) -> Result<(), JoinError> {
+        self.command(|exchange, now| exchange.join(now, network))
+    }
+
+    /// Leaves a network; links with peers that share no other one end. Whether the node was in it.
+    pub fn leave(&mut self, network: &NetworkId) -> bool {
+        self.command(|exchange, now| exchange.leave(now, network))
+    }
+
+    /// Changes whether other nodes may be introduced to this one, and tells all peers within a
+    /// second.
+    pub fn set_incoming(&mut self, incoming: Incoming) {
+        self.command(|exchange, _| exchange.set_incoming(incoming));
+    }
+
+    fn command<T>(&mut self, command: impl FnOnce(&mut Exchange, Instant) -> T) -> T {
+        let result = command(&mut self.exchange, Instant::now());
+        self.wake();
+        result
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+
+    fn tell(&mut self, input: Input) {
+        self.exchange.handle(Instant::now(), input);
+    }
+
+    fn open_port(&self) -> Result<&BehaviourPort, StreamError> {
+        if self.exchange.is_closed() {
+            return Err(StreamError::Closed);
+        }
+        self.port.as_ref().ok_or(StreamError::NoTransport)
+    }
+
+    fn is_stream(&self, address: &Multiaddr) -> bool {
+        self.port.as_ref().is_some_and(|port| port.is_stream(address))
+    }
+
+    /// What went wrong with the caller's stream behind this address.
+    fn stream_failure(&self, address: &Multiaddr) -> Option<LinkError> {
+        self.port.as_ref()?.failure(address)
+    }
+
+    fn on_failed(&mut self, connection: ConnectionId, stream: Option<&Multiaddr>) {
+        let error = stream.map(|address| self.stream_failure(address).unwrap_or(LinkError::Aborted));
+        self.tell(Input::Failed { connection, error });
+    }
+
+    fn on_addresses_changed(&mut self) {
+        let external = self.external_addresses.iter();
+        let mut addresses: Vec<_> = external.chain(self.listen_addresses.iter()).cloned().collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        self.tell(Input::Addresses(addresses));
+    }
+
+    /// A WebRTC listener of our own is needed unless the application has made one by the first poll.
+    fn next_listen(&mut self) -> Option<ListenOpts> {
+        let port = self.port.as_ref()?;
+        let listens = self.listens.get_or_insert_with(|| {
+            let addresses = LISTEN.iter().filter_map(|address| address.parse().ok());
+            let wanted = addresses.filter(|_| port.wants_listener());
+            wanted.map(ListenOpts::new).collect()
+        });
+        listens.pop()
+    }
+
+    fn translate(&mut self, output: Output) -> ToSwarm<PxpEvent, ToLink> {
+        let notify = |peer_id, connection, event| ToSwarm::NotifyHandler {
+            peer_id,
+            handler: NotifyHandler::One(connection),
+            event,
+        };
+        match output {
+            Output::Event(event) => ToSwarm::GenerateEvent(event),
+            Output::Send { peer, connection, frame } => {
+                notify(peer, connection, ToLink::Send(frame))
+            }
+            Output::CloseLink { peer, connection } => notify(peer, connection, ToLink::Close),
+            Output::CloseConnection { peer, connection } => ToSwarm::CloseConnection {
+                peer_id: peer,
+                connection: CloseConnection::One(connection),
+            },
+            Output::Dial { peer, addresses } => {
+                let opts = DialOpts::peer_id(peer)
+                    .condition(PeerCondition::Always)
+                    .addresses(addresses)
+                    .override_dial_concurrency_factor(NonZeroU8::MIN)
+                    .build();
+                let connection = opts.connection_id();
+                self.tell(Input::Dialing { peer, connection });
+                ToSwarm::Dial { opts }
+            }
+        }
+    }
+
+    /// Whether the core's deadline has come, and was told.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(deadline) = self.exchange.next_deadline() else {
+            self.timer = None;
+            return false;
+        };
+        let now = Instant::now();
+        if self.timer.as_ref().is_none_or(|(at, _)| *at != deadline) {
+            let delay = deadline.saturating_duration_since(now);
+            self.timer = Some((deadline, Delay::new(delay)));
+        }
+        let is_due = deadline <= now
+            || self.timer.as_mut().is_some_and(|(_, delay)| delay.poll_unpin(cx).is_ready());
+        if is_due {
+            self.timer = None;
+            self.exchange.handle_timeout(now.max(deadline));
+        }
+        is_due
+    }
+}
+
+impl fmt::Debug for Behaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Behaviour")
+            .field("networks", &self.exchange.networks())
+            .field("peers", &self.exchange.peers().len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl NetworkBehaviour for Behaviour {
+    type ConnectionHandler = Handler;
+    type ToSwarm = PxpEvent;
+
+    fn handle_established_inbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        _: &Multiaddr,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(Handler::new(Role::Listener))
+    }
+
+    fn handle_established_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        _: PeerId,
+        _: &Multiaddr,
+        role_override: Endpoint,
+        _: PortUse,
+    ) -> Result<THandler<Self>, ConnectionDenied> {
+        Ok(Handler::new(match role_override {
+            Endpoint::Dialer => Role::Dialer,
+            Endpoint::Listener => Role::Listener,
+        }))
+    }
+
+    fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
+        let listens = self.listen_addresses.on_swarm_event(&event);
+        let is_external = self.external_addresses.on_swarm_event(&event);
+        if listens || is_external {
+            self.on_addresses_changed();
+        }
+        match event {
+            FromSwarm::ConnectionEstablished(established) => {
+                let connection = established.connection_id;
+                self.streams.remove(&connection);
+                let endpoint = established.endpoint;
+                let is_stream = self.is_stream(stream_address(endpoint));
+                self.tell(Input::Established(Established {
+                    connection,
+                    peer: established.peer_id,
+                    side: side(endpoint),
+                    remote: endpoint.get_remote_address().clone(),
+                    is_stream,
+                }));
+            }
+            FromSwarm::ConnectionClosed(closed) => {
+                let error = self.stream_failure(stream_address(closed.endpoint));
+                let connection = closed.connection_id;
+                self.tell(Input::Closed { connection, error });
+            }
+            FromSwarm::DialFailure(failure) => {
+                let stream = self.streams.remove(&failure.connection_id);
+                self.on_failed(failure.connection_id, stream.as_ref());
+            }
+            FromSwarm::ListenFailure(failure) => {
+                let stream = Some(failure.local_addr).filter(|address| self.is_stream(address));
+                self.on_failed(failure.connection_id, stream);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connection_handler_event(
+        &mut self,
+        _: PeerId,
+        connection: ConnectionId,
+        event: THandlerOutEvent<Self>,
+    ) {
+        self.tell(match event {
+            FromLink::Opened => Input::LinkOpened { connection },
+            FromLink::Frame(frame) => Input::Frame { connection, frame },
+            FromLink::Closed(result) => Input::LinkClosed { connection, result },
+        });
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<ToSwarm<Self::ToSwarm, THandlerInEvent<Self>>> {
+        if let Some(opts) = self.next_listen() {
+            return Poll::Ready(ToSwarm::ListenOn { opts });
+        }
+        if let Some(opts) = self.dials.pop_front() {
+            return Poll::Ready(ToSwarm::Dial { opts });
+        }
+        loop {
+            if let Some(output) = self.exchange.poll_output() {
+                return Poll::Ready(self.translate(output));
+            }
+            if !self.poll_timer(cx) {
+                self.waker = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+fn side(endpoint: &ConnectedPoint) -> Side {
+    match endpoint {
+        ConnectedPoint::Dialer { role_override: Endpoint::Dialer, .. } => Side::Dialer,
+        _ => Side::Listener,
+    }
+}
+
+/// The address under which the route knows a connection, if it is one of the caller's streams.
+fn stream_address(endpoint: &ConnectedPoint) -> &Multiaddr {
+    match endpoint {
+        ConnectedPoint::Dialer { address, .. } => address,
+        ConnectedPoint::Listener { local_addr, .. } => local_addr,
+    }
+}
