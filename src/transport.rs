@@ -1,0 +1,153 @@
+//! Joins the ways to a peer in one libp2p transport: the caller's own streams and webrtc-direct.
+//! It only chooses the route by the address, and knows nothing of the protocol that will run on the
+//! connections.
+
+use std::{
+    fmt, io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures::future::BoxFuture;
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{
+        Endpoint,
+        muxing::StreamMuxerBox,
+        transport::{DialOpts, ListenerId, TransportError, TransportEvent},
+    },
+    identity::Keypair,
+};
+
+use crate::route::{self, TransportPort};
+
+#[cfg(feature = "webrtc")]
+mod direct;
+mod stream;
+
+type Output = (PeerId, StreamMuxerBox);
+type Connecting = BoxFuture<'static, io::Result<Output>>;
+
+/// The transport of a peer exchange, to be given to
+/// [`SwarmBuilder::with_other_transport`](libp2p::SwarmBuilder).
+///
+/// It carries the streams that were given to the [`Behaviour`](crate::Behaviour) it was made with,
+/// and, with the feature `webrtc`, connections to and from `/webrtc-direct` addresses. For the
+/// latter it must be polled by a tokio runtime.
+pub struct Transport {
+    key: Keypair,
+    port: TransportPort,
+    /// Under which accepted streams are reported. Nobody listens: the caller brings them.
+    accepted: ListenerId,
+    /// A further route goes beside this one, and into each method below.
+    #[cfg(feature = "webrtc")]
+    direct: direct::Direct,
+}
+
+impl Transport {
+    pub(crate) fn new(key: &Keypair, port: TransportPort) -> Self {
+        Self {
+            key: key.clone(),
+            port,
+            accepted: ListenerId::next(),
+            #[cfg(feature = "webrtc")]
+            direct: direct::Direct::new(key),
+        }
+    }
+
+    fn dial_stream(
+        &mut self,
+        address: &Multiaddr,
+        role: Endpoint,
+    ) -> Result<Connecting, TransportError<io::Error>> {
+        match self.port.take(address) {
+            Some(pending) => Ok(stream::secure(pending, &self.key, role)),
+            None => Err(TransportError::Other(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the stream was used before",
+            ))),
+        }
+    }
+
+    fn poll_accepted(&mut self, cx: &Context<'_>) -> Poll<TransportEvent<Connecting, io::Error>> {
+        self.port.poll_accepted(cx).map(|pending| {
+            let address = pending.ticket.address();
+            TransportEvent::Incoming {
+                listener_id: self.accepted,
+                local_addr: address.clone(),
+                send_back_addr: address,
+                upgrade: stream::secure(pending, &self.key, Endpoint::Listener),
+            }
+        })
+    }
+}
+
+impl libp2p::Transport for Transport {
+    type Output = Output;
+    type Error = io::Error;
+    type ListenerUpgrade = Connecting;
+    type Dial = Connecting;
+
+    fn listen_on(
+        &mut self,
+        id: ListenerId,
+        address: Multiaddr,
+    ) -> Result<(), TransportError<io::Error>> {
+        #[cfg(feature = "webrtc")]
+        if direct::is_listen_address(&address) {
+            self.port.set_listening();
+            return self.direct.listen_on(id, address);
+        }
+        let _ = id;
+        Err(TransportError::MultiaddrNotSupported(address))
+    }
+
+    fn remove_listener(&mut self, id: ListenerId) -> bool {
+        #[cfg(feature = "webrtc")]
+        if self.direct.remove_listener(id) {
+            return true;
+        }
+        let _ = id;
+        false
+    }
+
+    fn dial(
+        &mut self,
+        address: Multiaddr,
+        opts: DialOpts,
+    ) -> Result<Connecting, TransportError<io::Error>> {
+        if route::is_stream(&address) {
+            return self.dial_stream(&address, opts.role);
+        }
+        #[cfg(feature = "webrtc")]
+        if let Some(target) = direct::dial_target(&address) {
+            return Ok(self.direct.dial(address, target, opts));
+        }
+        Err(TransportError::MultiaddrNotSupported(address))
+    }
+
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<TransportEvent<Connecting, io::Error>> {
+        if let Poll::Ready(event) = self.poll_accepted(cx) {
+            return Poll::Ready(event);
+        }
+        #[cfg(feature = "webrtc")]
+        if let Poll::Ready(event) = self.direct.poll(cx) {
+            return Poll::Ready(event);
+        }
+        Poll::Pending
+    }
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transport")
+            .field("peer", &self.key.public().to_peer_id())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,475 @@
+//! Connections over loopback, with the listener and the dialer driven as a swarm drives them.
+
+use std::{
+    future::poll_fn,
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
+
+use futures::{
+    AsyncReadExt, AsyncWriteExt, StreamExt,
+    channel::mpsc::{UnboundedReceiver, unbounded},
+    future::Either,
+};
+use libp2p::{
+    PeerId, SwarmBuilder,
+    core::{
+        Endpoint,
+        muxing::{StreamMuxerExt, SubstreamBox},
+        transport::PortUse,
+    },
+    swarm::{SwarmEvent, dummy},
+};
+use sha2::{Digest, Sha256};
+use tokio::{task::JoinHandle, time::timeout};
+
+use super::*;
+use crate::{route, transport::Transport};
+
+const DIAL: DialOpts = DialOpts {
+    role: Endpoint::Dialer,
+    port_use: PortUse::New,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+struct Incoming {
+    peer: PeerId,
+    muxer: StreamMuxerBox,
+    remote: Multiaddr,
+}
+
+/// A transport that listens, and is polled.
+struct Node {
+    peer: PeerId,
+    address: Multiaddr,
+    transport: Arc<Mutex<Transport>>,
+    incoming: UnboundedReceiver<Incoming>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn transport() -> (PeerId, Transport) {
+    let key = Keypair::generate_ed25519();
+    let transport = Transport::new(&key, route::ports().1);
+    (key.public().to_peer_id(), transport)
+}
+
+impl Node {
+    async fn listening_on(address: &str) -> Self {
+        let (peer, mut transport) = transport();
+        let listen = address.parse().unwrap();
+        transport.listen_on(ListenerId::next(), listen).unwrap();
+        let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+        let TransportEvent::NewAddress { listen_addr, .. } = event else {
+            panic!("no address");
+        };
+        let transport = Arc::new(Mutex::new(transport));
+        let (sender, incoming) = unbounded();
+        let polled = transport.clone();
+        let task = tokio::spawn(async move {
+            loop {
+                let event = poll_fn(|cx| Pin::new(&mut *lock(&polled)).poll(cx)).await;
+                let Some((upgrade, remote)) = event.into_incoming() else {
+                    continue;
+                };
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    if let Ok((peer, muxer)) = upgrade.await {
+                        let _ = sender.unbounded_send(Incoming {
+                            peer,
+                            muxer,
+                            remote,
+                        });
+                    }
+                });
+            }
+        });
+        Self {
+            peer,
+            address: listen_addr,
+            transport,
+            incoming,
+            task,
+        }
+    }
+
+    async fn new() -> Self {
+        Self::listening_on("/ip4/127.0.0.1/udp/0/webrtc-direct").await
+    }
+
+    fn dial(&self, address: &Multiaddr) -> Connecting {
+        lock(&self.transport).dial(address.clone(), DIAL).unwrap()
+    }
+
+    async fn accepted(&mut self) -> Incoming {
+        self.incoming.next().await.unwrap()
+    }
+}
+
+fn lock(transport: &Mutex<Transport>) -> MutexGuard<'_, Transport> {
+    transport.lock().unwrap()
+}
+
+/// Answers each substream with what it reads, until the connection is dropped.
+fn echo(mut muxer: StreamMuxerBox) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        while let Ok(stream) = poll_fn(|cx| {
+            let _ = muxer.poll_unpin(cx)?;
+            muxer.poll_inbound_unpin(cx)
+        })
+        .await
+        {
+            let (read, mut write) = stream.split();
+            tokio::spawn(async move { futures::io::copy(read, &mut write).await });
+        }
+    })
+}
+
+async fn open(muxer: &mut StreamMuxerBox) -> SubstreamBox {
+    poll_fn(|cx| {
+        let _ = muxer.poll_unpin(cx)?;
+        muxer.poll_outbound_unpin(cx)
+    })
+    .await
+    .unwrap()
+}
+
+/// Polls a connection while something is done over it.
+async fn over<T>(muxer: &mut StreamMuxerBox, work: impl Future<Output = T>) -> T {
+    let drive = poll_fn(|cx| muxer.poll_unpin(cx));
+    match future::select(Box::pin(work), drive).await {
+        Either::Left((value, _)) => value,
+        Either::Right((event, _)) => panic!("the connection ended: {event:?}"),
+    }
+}
+
+async fn close(mut muxer: StreamMuxerBox) {
+    poll_fn(|cx| muxer.poll_close_unpin(cx)).await.unwrap();
+}
+
+/// A round trip over a new substream.
+async fn assert_works(muxer: &mut StreamMuxerBox) {
+    let mut stream = open(muxer).await;
+    let mut answer = [0; 4];
+    let round_trip = async {
+        stream.write_all(b"ping").await?;
+        stream.flush().await?;
+        stream.read_exact(&mut answer).await
+    };
+    let result = timeout(5 * SECOND, over(muxer, round_trip)).await;
+    result.expect("an answer in time").unwrap();
+    assert_eq!(&answer, b"ping");
+}
+
+async fn ended(mut stream: SubstreamBox) {
+    let mut rest = Vec::new();
+    let _ = timeout(SECOND, stream.read_to_end(&mut rest))
+        .await
+        .expect("the end within a second");
+}
+
+/// Whether this process has a UDP socket on the port of this address.
+fn is_bound(address: &Multiaddr) -> bool {
+    let port = socket_address(&mut address.iter()).unwrap().port();
+    let port = format!(":{port:04X} ");
+    ["udp", "udp6"].iter().any(|table| {
+        let table = std::fs::read_to_string(format!("/proc/self/net/{table}")).unwrap();
+        table.lines().any(|line| line.contains(&port))
+    })
+}
+
+#[tokio::test]
+async fn a_node_that_does_not_listen_dials() {
+    let mut bob = Node::new().await;
+    let (peer, mut alice) = transport();
+    let (to_bob, mut muxer) = alice
+        .dial(bob.address.clone(), DIAL)
+        .unwrap()
+        .await
+        .unwrap();
+    let incoming = bob.accepted().await;
+    assert_eq!((to_bob, incoming.peer), (bob.peer, peer));
+    let _echo = echo(incoming.muxer);
+    assert_works(&mut muxer).await;
+}
+
+#[tokio::test]
+async fn an_address_with_a_peer_id_is_dialed() {
+    let bob = Node::new().await;
+    let address = bob.address.clone().with(Protocol::P2p(bob.peer));
+    let (_, mut alice) = transport();
+    alice.dial(address, DIAL).unwrap().await.unwrap();
+}
+
+#[tokio::test]
+async fn ipv6_works() {
+    let mut bob = Node::listening_on("/ip6/::1/udp/0/webrtc-direct").await;
+    let (_, mut muxer) = bob.dial(&bob.address).await.unwrap();
+    let _echo = echo(bob.accepted().await.muxer);
+    assert_works(&mut muxer).await;
+}
+
+#[tokio::test]
+async fn a_redial_right_after_a_close_works_each_time() {
+    let mut bob = Node::new().await;
+    let alice = Node::new().await;
+    for _ in 0..20 {
+        let (_, mut muxer) = alice.dial(&bob.address).await.unwrap();
+        let echo = echo(bob.accepted().await.muxer);
+        assert_works(&mut muxer).await;
+        close(muxer).await;
+        echo.abort();
+    }
+}
+
+#[tokio::test]
+async fn simultaneous_dials_both_work() {
+    let (mut alice, mut bob) = (Node::new().await, Node::new().await);
+    let dials = future::try_join(alice.dial(&bob.address), bob.dial(&alice.address));
+    let ((_, mut to_bob), (_, mut to_alice)) = dials.await.unwrap();
+    let _at_bob = echo(bob.accepted().await.muxer);
+    let _at_alice = echo(alice.accepted().await.muxer);
+    assert_works(&mut to_bob).await;
+    assert_works(&mut to_alice).await;
+}
+
+#[tokio::test]
+async fn a_mebibyte_in_one_write_comes_back_unharmed() {
+    let mut bob = Node::new().await;
+    let (_, mut muxer) = bob.dial(&bob.address).await.unwrap();
+    let _echo = echo(bob.accepted().await.muxer);
+    let (mut read, mut write) = open(&mut muxer).await.split();
+    let data: Vec<u8> = (0..1 << 20).map(|_| rand::random()).collect();
+    let digest = Sha256::digest(&data);
+    let mut back = vec![0; data.len()];
+    let there = async {
+        write.write_all(&data).await?;
+        write.flush().await
+    };
+    let both = future::try_join(there, read.read_exact(&mut back));
+    over(&mut muxer, both).await.unwrap();
+    assert_eq!(Sha256::digest(&back), digest);
+}
+
+#[tokio::test]
+async fn a_close_reaches_the_remote_and_frees_the_socket() {
+    let mut bob = Node::new().await;
+    let (_, mut muxer) = bob.dial(&bob.address).await.unwrap();
+    let incoming = bob.accepted().await;
+    assert!(is_bound(&incoming.remote));
+    let (stream, _echo) = stream_of(incoming.muxer, &mut muxer).await;
+    close(muxer).await;
+    assert!(!is_bound(&incoming.remote));
+    ended(stream).await;
+}
+
+#[tokio::test]
+async fn a_dropped_connection_is_closed_all_the_same() {
+    let mut bob = Node::new().await;
+    let (_, mut muxer) = bob.dial(&bob.address).await.unwrap();
+    let incoming = bob.accepted().await;
+    let (stream, _echo) = stream_of(incoming.muxer, &mut muxer).await;
+    drop(muxer);
+    ended(stream).await;
+    timeout(3 * SECOND, async {
+        while is_bound(&incoming.remote) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the socket to be closed");
+}
+
+/// A substream as the accepting side has it, and what polls that side.
+async fn stream_of(
+    mut accepted: StreamMuxerBox,
+    dialed: &mut StreamMuxerBox,
+) -> (SubstreamBox, JoinHandle<()>) {
+    let mut ours = open(dialed).await;
+    over(dialed, async {
+        ours.write_all(b"x").await?;
+        ours.flush().await
+    })
+    .await
+    .unwrap();
+    let stream = over(dialed, async {
+        poll_fn(|cx| {
+            let _ = accepted.poll_unpin(cx)?;
+            accepted.poll_inbound_unpin(cx)
+        })
+        .await
+    });
+    let stream = stream.await.unwrap();
+    (stream, echo(accepted))
+}
+
+#[tokio::test]
+async fn the_quic_transport_in_the_same_binary_does_no_harm() {
+    let bob = Node::new().await;
+    let key = Keypair::generate_ed25519();
+    let ours = Transport::new(&key, route::ports().1);
+    let mut swarm = SwarmBuilder::with_existing_identity(key)
+        .with_tokio()
+        .with_quic()
+        .with_other_transport(|_| ours)
+        .unwrap()
+        .with_behaviour(|_| dummy::Behaviour)
+        .unwrap()
+        .build();
+    let quic = "/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap();
+    swarm.listen_on(quic).unwrap();
+    swarm.dial(bob.address.clone()).unwrap();
+    let connected = async {
+        loop {
+            match swarm.select_next_some().await {
+                SwarmEvent::ConnectionEstablished { peer_id, .. } => return peer_id,
+                SwarmEvent::OutgoingConnectionError { error, .. } => panic!("{error}"),
+                _ => {}
+            }
+        }
+    };
+    assert_eq!(timeout(5 * SECOND, connected).await.unwrap(), bob.peer);
+}
+
+#[test]
+fn outside_of_a_runtime_there_are_errors_and_no_panics() {
+    let (_, mut transport) = transport();
+    let listen = "/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap();
+    let listening = transport.listen_on(ListenerId::next(), listen);
+    assert!(matches!(listening, Err(TransportError::Other(_))));
+    let address = "/ip4/127.0.0.1/udp/1/webrtc-direct/certhash/uEiDikp5KVUgkLta1EjUN-IKbHk-dUBg8VzKgf5nXxLK46w";
+    let dial = transport.dial(address.parse().unwrap(), DIAL).unwrap();
+    assert!(futures::executor::block_on(dial).is_err());
+}
+
+#[test]
+fn addresses_are_told_apart() {
+    let hash = "certhash/uEiDikp5KVUgkLta1EjUN-IKbHk-dUBg8VzKgf5nXxLK46w";
+    let dialable = |address: &str| dial_target(&address.parse().unwrap()).is_some();
+    let peer = PeerId::random();
+    assert!(dialable(&format!(
+        "/ip4/1.2.3.4/udp/5/webrtc-direct/{hash}"
+    )));
+    assert!(dialable(&format!(
+        "/ip6/::1/udp/5/webrtc-direct/{hash}/p2p/{peer}"
+    )));
+    assert!(!dialable(&format!(
+        "/ip4/1.2.3.4/udp/0/webrtc-direct/{hash}"
+    )));
+    assert!(!dialable(&format!(
+        "/ip4/0.0.0.0/udp/5/webrtc-direct/{hash}"
+    )));
+    assert!(!dialable(&format!(
+        "/ip4/1.2.3.4/tcp/5/webrtc-direct/{hash}"
+    )));
+    assert!(!dialable(&format!(
+        "/ip4/1.2.3.4/udp/5/webrtc-direct/{hash}/p2p/{peer}/p2p-circuit"
+    )));
+    assert!(!dialable("/ip4/1.2.3.4/udp/5/webrtc-direct"));
+    let listenable = |address: &str| is_listen_address(&address.parse().unwrap());
+    assert!(listenable("/ip4/0.0.0.0/udp/0/webrtc-direct"));
+    assert!(!listenable("/ip4/0.0.0.0/udp/0/quic-v1"));
+    assert!(!listenable(&format!(
+        "/ip4/0.0.0.0/udp/0/webrtc-direct/{hash}"
+    )));
+}
+
+async fn dials(count: usize) -> Vec<Duration> {
+    let mut bob = Node::new().await;
+    let (_, mut alice) = transport();
+    let mut times = Vec::new();
+    for _ in 0..count {
+        let begin = Instant::now();
+        let dial = alice.dial(bob.address.clone(), DIAL).unwrap();
+        let (_, mut muxer) = dial.await.unwrap();
+        times.push(begin.elapsed());
+        let echo = echo(bob.accepted().await.muxer);
+        assert_works(&mut muxer).await;
+        close(muxer).await;
+        echo.abort();
+    }
+    times.sort();
+    times
+}
+
+#[tokio::test]
+async fn one_dial_after_the_other_works() {
+    dials(20).await;
+}
+
+/// Prints how long dials take; the number of them is `PXP_DIALS`.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn measure_dials() {
+    let count = std::env::var("PXP_DIALS").map_or(200, |count| count.parse().unwrap());
+    let times = dials(count).await;
+    let hedged = times
+        .iter()
+        .filter(|time| **time > hedge::NEXT_AFTER)
+        .count();
+    println!(
+        "{count} dials: median {:?}, p99 {:?}, max {:?}, {hedged} hedged",
+        times[count / 2],
+        times[count * 99 / 100],
+        times[count - 1],
+    );
+}
+
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn measure_dead() {
+    let metrics = tokio::runtime::Handle::current().metrics();
+    let fds = || std::fs::read_dir("/proc/self/fd").unwrap().count();
+    let rss = || std::fs::read_to_string("/proc/self/statm").unwrap();
+    let (_, mut alice) = transport();
+    let bob = Node::new().await;
+    println!(
+        "start tasks {} fds {} {}",
+        metrics.num_alive_tasks(),
+        fds(),
+        rss()
+    );
+    let dead: Multiaddr = "/ip4/127.0.0.1/udp/9/webrtc-direct/certhash/uEiDikp5KVUgkLta1EjUN-IKbHk-dUBg8VzKgf5nXxLK46w".parse().unwrap();
+    for _ in 0..3 {
+        let begin = Instant::now();
+        let dials: Vec<_> = (0..20)
+            .map(|_| alice.dial(dead.clone(), DIAL).unwrap())
+            .collect();
+        let results = future::join_all(dials).await;
+        println!("{:?} {:?}", begin.elapsed(), results[0].as_ref().err());
+        tokio::time::sleep(4 * SECOND).await;
+        println!(
+            "after 20 dead dials: tasks {} fds {} {}",
+            metrics.num_alive_tasks(),
+            fds(),
+            rss()
+        );
+    }
+    let begin = Instant::now();
+    for _ in 0..20 {
+        let (_, muxer) = bob.dial(&bob.address).await.unwrap();
+        close(muxer).await;
+    }
+    println!(
+        "20 live {:?}: tasks {} fds {} {}",
+        begin.elapsed(),
+        metrics.num_alive_tasks(),
+        fds(),
+        rss()
+    );
+    for _ in 0..8 {
+        tokio::time::sleep(5 * SECOND).await;
+        println!(
+            "later: tasks {} fds {} {}",
+            metrics.num_alive_tasks(),
+            fds(),
+            rss()
+        );
+    }
+}
