@@ -30,12 +30,15 @@ use crate::{
     exchange::{Established, Exchange, Input, Output, Side},
     handler::{FromLink, Handler, Role, ToLink},
     id::{NetworkId, QueryId},
-    route::{BehaviourPort, Duplex},
+    route::{self, BehaviourPort, Duplex},
     wire::Signer,
 };
 
 /// Where the node listens for WebRTC if the application does not say: everywhere, at a free port.
-const LISTEN: [&str; 2] = ["/ip4/0.0.0.0/udp/0/webrtc-direct", "/ip6/::/udp/0/webrtc-direct"];
+const LISTEN: [&str; 2] = [
+    "/ip4/0.0.0.0/udp/0/webrtc-direct",
+    "/ip6/::/udp/0/webrtc-direct",
+];
 
 /// Peer exchange in a swarm. Made by [`pxp::new`](crate::new) together with its transport, or by
 /// [`Behaviour::new`] alone.
@@ -198,23 +201,23 @@ impl Behaviour {
         self.port.as_ref().ok_or(StreamError::NoTransport)
     }
 
-    fn is_stream(&self, address: &Multiaddr) -> bool {
-        self.port.as_ref().is_some_and(|port| port.is_stream(address))
-    }
-
     /// What went wrong with the caller's stream behind this address.
     fn stream_failure(&self, address: &Multiaddr) -> Option<LinkError> {
         self.port.as_ref()?.failure(address)
     }
 
     fn on_failed(&mut self, connection: ConnectionId, stream: Option<&Multiaddr>) {
-        let error = stream.map(|address| self.stream_failure(address).unwrap_or(LinkError::Aborted));
+        let error =
+            stream.map(|address| self.stream_failure(address).unwrap_or(LinkError::Aborted));
         self.tell(Input::Failed { connection, error });
     }
 
     fn on_addresses_changed(&mut self) {
         let external = self.external_addresses.iter();
-        let mut addresses: Vec<_> = external.chain(self.listen_addresses.iter()).cloned().collect();
+        let mut addresses: Vec<_> = external
+            .chain(self.listen_addresses.iter())
+            .cloned()
+            .collect();
         addresses.sort_unstable();
         addresses.dedup();
         self.tell(Input::Addresses(addresses));
@@ -239,9 +242,11 @@ impl Behaviour {
         };
         match output {
             Output::Event(event) => ToSwarm::GenerateEvent(event),
-            Output::Send { peer, connection, frame } => {
-                notify(peer, connection, ToLink::Send(frame))
-            }
+            Output::Send {
+                peer,
+                connection,
+                frame,
+            } => notify(peer, connection, ToLink::Send(frame)),
             Output::CloseLink { peer, connection } => notify(peer, connection, ToLink::Close),
             Output::CloseConnection { peer, connection } => ToSwarm::CloseConnection {
                 peer_id: peer,
@@ -272,7 +277,10 @@ impl Behaviour {
             self.timer = Some((deadline, Delay::new(delay)));
         }
         let is_due = deadline <= now
-            || self.timer.as_mut().is_some_and(|(_, delay)| delay.poll_unpin(cx).is_ready());
+            || self
+                .timer
+                .as_mut()
+                .is_some_and(|(_, delay)| delay.poll_unpin(cx).is_ready());
         if is_due {
             self.timer = None;
             self.exchange.handle_timeout(now.max(deadline));
@@ -329,7 +337,7 @@ impl NetworkBehaviour for Behaviour {
                 let connection = established.connection_id;
                 self.streams.remove(&connection);
                 let endpoint = established.endpoint;
-                let is_stream = self.is_stream(stream_address(endpoint));
+                let is_stream = route::is_stream(stream_address(endpoint));
                 self.tell(Input::Established(Established {
                     connection,
                     peer: established.peer_id,
@@ -348,7 +356,7 @@ impl NetworkBehaviour for Behaviour {
                 self.on_failed(failure.connection_id, stream.as_ref());
             }
             FromSwarm::ListenFailure(failure) => {
-                let stream = Some(failure.local_addr).filter(|address| self.is_stream(address));
+                let stream = Some(failure.local_addr).filter(|address| route::is_stream(address));
                 self.on_failed(failure.connection_id, stream);
             }
             _ => {}
@@ -392,7 +400,10 @@ impl NetworkBehaviour for Behaviour {
 
 fn side(endpoint: &ConnectedPoint) -> Side {
     match endpoint {
-        ConnectedPoint::Dialer { role_override: Endpoint::Dialer, .. } => Side::Dialer,
+        ConnectedPoint::Dialer {
+            role_override: Endpoint::Dialer,
+            ..
+        } => Side::Dialer,
         _ => Side::Listener,
     }
 }

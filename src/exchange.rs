@@ -281,7 +281,7 @@ impl Exchange {
         is_member
     }
 
-    pub(crate) fn set_incoming(&mut self, now: Instant, incoming: Incoming) {
+    pub(crate) fn set_incoming(&mut self, incoming: Incoming) {
         self.incoming = incoming;
         self.announce_acceptance();
     }

@@ -48,7 +48,11 @@ pub(crate) enum Role {
 
 /// What a link is told.
 #[derive(Debug)]
-pub(crate) enum ToLink {
+#[expect(
+    private_interfaces,
+    reason = "public for the trait's sake, and nobody can name it"
+)]
+pub enum ToLink {
     /// Ignored unless the link is open.
     Send(Frame),
     /// Says farewell: a [`FromLink::Closed`] follows within a second, also where the link was never
@@ -58,7 +62,11 @@ pub(crate) enum ToLink {
 
 /// What happens on a link.
 #[derive(Debug)]
-pub(crate) enum FromLink {
+#[expect(
+    private_interfaces,
+    reason = "public for the trait's sake, and nobody can name it"
+)]
+pub enum FromLink {
     /// Frames may be sent. Comes once, first.
     Opened,
     Frame(Frame),
@@ -68,8 +76,8 @@ pub(crate) enum FromLink {
     Closed(Result<(), LinkError>),
 }
 
-/// The handler of one connection, for one link in its life.
-pub(crate) struct Handler {
+/// The handler of one connection, for one link in its life. Public for the trait's sake.
+pub struct Handler {
     state: State,
 }
 

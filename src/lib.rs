@@ -1,5 +1,9 @@
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+use libp2p::identity::Keypair;
+
+mod behaviour;
 mod config;
 mod error;
 mod event;
@@ -7,10 +11,30 @@ mod exchange;
 mod handler;
 mod id;
 mod message;
+mod route;
+mod transport;
 mod wire;
 
-pub use config::*;
-pub use error::*;
-pub use event::*;
+pub use behaviour::Behaviour;
+pub use config::{Candidate, Candidates, Config, Incoming, Limits, Rate};
+pub use error::{
+    AttemptError, JoinError, LinkError, ProtocolError, QueryError, Refusal, SignalError,
+    StartQueryError, StreamError,
+};
+pub use event::{Origin, PxpEvent};
 pub use handler::PROTOCOL_NAME;
-pub use id::*;
+pub use id::{NetworkId, NetworkIdError, QueryId};
+pub use route::Duplex;
+pub use transport::Transport;
+
+/// Makes a behaviour and the transport that goes with it, both for the swarm whose key this is.
+///
+/// The transport is given to [`with_other_transport`](libp2p::SwarmBuilder), the behaviour to
+/// `with_behaviour`. Unless the application listens for webrtc-direct by the swarm's first poll, the
+/// behaviour has the swarm listen at free ports of all interfaces.
+pub fn new(key: &Keypair, config: Config) -> (Transport, Behaviour) {
+    let (behaviour_port, transport_port) = route::ports();
+    let transport = Transport::new(key, transport_port);
+    let behaviour = Behaviour::new(key, config).with_port(behaviour_port);
+    (transport, behaviour)
+}

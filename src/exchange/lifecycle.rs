@@ -480,20 +480,14 @@ impl Exchange {
             });
         }
         if let Some(live) = live {
-            self.on_live_link_ended(now, peer, connection, *live);
+            self.on_live_link_ended(peer, connection, *live);
         }
         self.on_introducer_gone(now, connection);
         self.on_attempt_link_ended(now, connection);
         is_unused || is_lost
     }
 
-    fn on_live_link_ended(
-        &mut self,
-        now: Instant,
-        peer: PeerId,
-        connection: ConnectionId,
-        live: Live,
-    ) {
+    fn on_live_link_ended(&mut self, peer: PeerId, connection: ConnectionId, live: Live) {
         let is_last = self.roster.remove(&peer, connection);
         self.place(&peer);
         self.drop_legs(live.legs);
