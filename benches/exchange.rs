@@ -3,20 +3,16 @@
 //! The core is private, so its modules are compiled into this program.
 #![allow(dead_code, unused_imports, missing_docs, unreachable_pub)]
 
-#[path = "../src/config.rs"]
-mod config;
-#[path = "../src/error.rs"]
-mod error;
-#[path = "../src/event.rs"]
-mod event;
-#[path = "../src/exchange.rs"]
-mod exchange;
-#[path = "../src/id.rs"]
-mod id;
-#[path = "../src/message.rs"]
-mod message;
-#[path = "../src/wire.rs"]
-mod wire;
+#[path = "../src"]
+mod source {
+    pub(crate) mod config;
+    pub(crate) mod error;
+    pub(crate) mod event;
+    pub(crate) mod exchange;
+    pub(crate) mod id;
+    pub(crate) mod message;
+    pub(crate) mod wire;
+}
 
 use std::time::{Duration, Instant as Clock};
 
@@ -25,12 +21,14 @@ use peak_alloc::PeakAlloc;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use web_time::Instant;
 
-use self::{
-    config::{Config, Limits, Rate},
-    error::SignalError,
-    exchange::{Established, Exchange, Input, Output, Side},
-    id::{NetworkId, NetworkTag, RequestId, Salt, SessionId},
-    message::{Envelope, Frame, GetPeers, Hello, Path, Seal, Signal, SignalBody},
+use self::source::{
+    config::{self, Config, Limits, Rate},
+    error::{self, SignalError},
+    event,
+    exchange::{self, Established, Exchange, Input, Output, Side},
+    id::{self, NetworkId, NetworkTag, RequestId, Salt, SessionId},
+    message::{self, Envelope, Frame, GetPeers, Hello, Path, Seal, Signal, SignalBody},
+    wire,
 };
 
 #[global_allocator]
@@ -39,8 +37,9 @@ static HEAP: PeakAlloc = PeakAlloc;
 const ROUNDS: usize = 15;
 const ANSWERS: usize = 2_000;
 const SIGNALS: usize = 100_000;
-/// Small enough that all links stay alive, large enough that the clock of the core moves.
-const TICK: Duration = Duration::from_micros(20);
+/// How often a link brings a frame, in virtual time: often enough to be alive, too seldom to be a
+/// flood.
+const FRAME_INTERVAL: Duration = Duration::from_millis(10);
 
 /// An introducer opens no envelope.
 struct NoKeys;
@@ -59,6 +58,7 @@ impl Seal for NoKeys {
 struct Introducer {
     core: Exchange,
     now: Instant,
+    tick: Duration,
     links: Vec<ConnectionId>,
     rng: StdRng,
 }
@@ -70,9 +70,22 @@ impl Introducer {
         let limits = Limits::default().with_max_peers(usize::MAX);
         let limits = limits.with_requests(rate).with_introductions(rate);
         let config = Config::new(network.clone()).with_limits(limits);
-        let core = Exchange::new(PeerId::random(), Box::new(NoKeys), config, StdRng::seed_from_u64(1));
+        let core = Exchange::new(
+            PeerId::random(),
+            Box::new(NoKeys),
+            config,
+            StdRng::seed_from_u64(1),
+        );
         let (links, rng) = (Vec::with_capacity(peers), StdRng::seed_from_u64(2));
-        let mut introducer = Self { core, now: Instant::now(), links, rng };
+        let tick = FRAME_INTERVAL / peers as u32;
+        let now = Instant::now();
+        let mut introducer = Self {
+            core,
+            now,
+            tick,
+            links,
+            rng,
+        };
         for n in 0..peers {
             introducer.add(ConnectionId::new_unchecked(n), &network);
         }
@@ -83,9 +96,20 @@ impl Introducer {
         let (peer, salt) = (PeerId::random(), Salt(self.rng.random()));
         let remote = "/ip4/9.9.9.9/tcp/1".parse().unwrap();
         let (side, is_stream) = (Side::Listener, false);
-        let established = Established { connection, peer, side, remote, is_stream };
+        let established = Established {
+            connection,
+            peer,
+            side,
+            remote,
+            is_stream,
+        };
         let networks = vec![NetworkTag::new(&peer, salt, network)];
-        let hello = Hello { salt, networks, accepting: true, stun_port: None };
+        let hello = Hello {
+            salt,
+            networks,
+            accepting: true,
+            stun_port: None,
+        };
         self.handle(Input::Established(established));
         self.handle(Input::LinkOpened { connection });
         self.frame(connection, Frame::Hello(hello));
@@ -93,8 +117,12 @@ impl Introducer {
     }
 
     fn handle(&mut self, input: Input) -> Option<Frame> {
-        self.now += TICK;
-        if self.core.next_deadline().is_some_and(|deadline| deadline <= self.now) {
+        self.now += self.tick;
+        if self
+            .core
+            .next_deadline()
+            .is_some_and(|deadline| deadline <= self.now)
+        {
             self.core.handle_timeout(self.now);
         }
         self.core.handle(self.now, input);
@@ -116,8 +144,14 @@ impl Introducer {
     }
 
     fn get_peers(&mut self, asker: ConnectionId) -> Frame {
-        let request = GetPeers { request: RequestId(1), network: 0, limit: 8, hops: 0 };
-        self.frame(asker, Frame::GetPeers(request)).expect("an answer")
+        let request = GetPeers {
+            request: RequestId(1),
+            network: 0,
+            limit: 8,
+            hops: 0,
+        };
+        self.frame(asker, Frame::GetPeers(request))
+            .expect("an answer")
     }
 
     /// A session that an asker has opened by the first token of an answer.
@@ -154,7 +188,12 @@ fn signals_per_s(introducer: &mut Introducer) -> f64 {
     for _ in 0..SIGNALS / 16 {
         let (asker, session) = introducer.open_session();
         let signals: Vec<_> = (0..16)
-            .map(|_| Frame::Signal(Signal { session, envelope: Envelope(vec![7; 500]) }))
+            .map(|_| {
+                Frame::Signal(Signal {
+                    session,
+                    envelope: Envelope(vec![7; 500]),
+                })
+            })
             .collect();
         let start = Clock::now();
         for signal in signals {
@@ -181,7 +220,10 @@ fn main() {
     }
     let (us_10, us_10000, signals) = (median(us_10), median(us_10000), median(signals));
     println!("an answer with 10 peers      {us_10:>12.2} us");
-    println!("an answer with 10,000 peers  {us_10000:>12.2} us, {:.2} times as long", us_10000 / us_10);
+    println!(
+        "an answer with 10,000 peers  {us_10000:>12.2} us, {:.2} times as long",
+        us_10000 / us_10
+    );
     println!("an answer of 8 candidates    {:>12} bytes", answer.len());
     println!("heap                         {heap_per_link:>12} bytes a link");
     println!("signals of 500 bytes         {signals:>12.0} a second");

@@ -1,0 +1,254 @@
+//! A node for real use, one per process or machine: joins a network, finds peers until it has
+//! enough, and chats with all of them.
+
+use std::{error::Error, fs, io, path::PathBuf, time::Duration};
+
+use clap::Parser;
+use futures::StreamExt;
+use libp2p::{
+    Multiaddr, StreamProtocol, Swarm, SwarmBuilder,
+    identity::Keypair,
+    multiaddr::Protocol,
+    noise,
+    request_response::{self, ProtocolSupport},
+    swarm::{NetworkBehaviour, SwarmEvent},
+    tcp, yamux,
+};
+use pxp::{Config, NetworkId, PxpEvent};
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// A peer-to-peer chat that needs no server, only one address of anybody who takes part.
+#[derive(Parser)]
+struct Options {
+    /// The name of the network to take part in
+    #[arg(long)]
+    network: NetworkId,
+    /// An address to listen at; without any: TCP, WebSocket and WebRTC, at free ports
+    #[arg(long)]
+    listen: Vec<Multiaddr>,
+    /// The address of a node of the network
+    #[arg(long)]
+    bootstrap: Vec<Multiaddr>,
+    /// How many peers to look for
+    #[arg(long, default_value_t = 8)]
+    peers: usize,
+    /// The file that keeps this node's key; made if there is none
+    #[arg(long)]
+    key: Option<PathBuf>,
+}
+
+const LISTEN: [&str; 3] = [
+    "/ip4/0.0.0.0/tcp/0",
+    "/ip4/0.0.0.0/tcp/0/ws",
+    "/ip4/0.0.0.0/udp/0/webrtc-direct",
+];
+const CHAT: StreamProtocol = StreamProtocol::new("/chat/1.0.0");
+/// How long to wait before asking again when nobody new was found, or dialing again.
+const PAUSE: Duration = Duration::from_secs(5);
+
+#[derive(NetworkBehaviour)]
+struct Node {
+    pxp: pxp::Behaviour,
+    chat: request_response::cbor::Behaviour<String, ()>,
+}
+
+#[tokio::main]
+async fn main() {
+    if let Err(error) = run(Options::parse()).await {
+        eprintln!("error: {error}");
+        std::process::exit(1);
+    }
+}
+
+async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let mut swarm = swarm(keypair(&options)?, &options.network).await?;
+    println!("this is {}", swarm.local_peer_id());
+    let default = LISTEN.iter().map(|address| address.parse());
+    let listen = match options.listen.is_empty() {
+        true => default.collect::<Result<_, _>>()?,
+        false => options.listen.clone(),
+    };
+    for address in listen {
+        let listened = swarm.listen_on(address.clone());
+        listened.map_err(|error| format!("cannot listen at {address}: {}", root(&error)))?;
+    }
+    bootstrap(&mut swarm, &options);
+
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    let mut stdin_is_open = true;
+    let mut pause = tokio::time::interval(PAUSE);
+    pause.reset();
+    let mut is_asking = false;
+    loop {
+        tokio::select! {
+            event = swarm.select_next_some() => {
+                is_asking &= !is_end_of_query(&event);
+                let is_new_peer = matches!(event, SwarmEvent::Behaviour(NodeEvent::Pxp(PxpEvent::Connected { .. })));
+                on_event(&mut swarm, event);
+                if is_new_peer && !is_asking {
+                    is_asking = ask(&mut swarm, options.peers);
+                }
+            }
+            _ = pause.tick() => {
+                if swarm.behaviour().pxp.peers().len() == 0 {
+                    bootstrap(&mut swarm, &options);
+                } else if !is_asking {
+                    is_asking = ask(&mut swarm, options.peers);
+                }
+            }
+            line = lines.next_line(), if stdin_is_open => match line? {
+                Some(line) => say(&mut swarm, &line),
+                None => stdin_is_open = false,
+            },
+            _ = tokio::signal::ctrl_c() => return close(swarm).await,
+        }
+    }
+}
+
+fn keypair(options: &Options) -> Result<Keypair, String> {
+    let Some(path) = &options.key else {
+        return Ok(Keypair::generate_ed25519());
+    };
+    let file = path.display();
+    match fs::read(path) {
+        Ok(bytes) => Keypair::from_protobuf_encoding(&bytes)
+            .map_err(|error| format!("there is no key in {file}: {error}")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let key = Keypair::generate_ed25519();
+            let bytes = key
+                .to_protobuf_encoding()
+                .map_err(|error| error.to_string())?;
+            write_secret(path, &bytes)
+                .map_err(|error| format!("cannot write the key to {file}: {error}"))?;
+            Ok(key)
+        }
+        Err(error) => Err(format!("cannot read the key in {file}: {error}")),
+    }
+}
+
+/// Writes a new file that only its owner can read.
+fn write_secret(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    io::Write::write_all(&mut options.open(path)?, bytes)
+}
+
+async fn swarm(key: Keypair, network: &NetworkId) -> Result<Swarm<Node>, Box<dyn Error>> {
+    let (transport, pxp) = pxp::new(&key, Config::new(network.clone()));
+    let protocols = [(CHAT, ProtocolSupport::Full)];
+    let chat =
+        request_response::cbor::Behaviour::new(protocols, request_response::Config::default());
+    Ok(SwarmBuilder::with_existing_identity(key)
+        .with_tokio()
+        .with_tcp(
+            tcp::Config::default(),
+            noise::Config::new,
+            yamux::Config::default,
+        )?
+        .with_other_transport(|_| transport)?
+        .with_dns()?
+        .with_websocket(noise::Config::new, yamux::Config::default)
+        .await?
+        .with_behaviour(|_| Node { pxp, chat })?
+        .build())
+}
+
+fn bootstrap(swarm: &mut Swarm<Node>, options: &Options) {
+    for address in &options.bootstrap {
+        if let Err(error) = swarm.dial(address.clone()) {
+            println!("cannot dial {address}: {error}");
+        }
+    }
+}
+
+/// Asks for one more peer, if one is wanted and somebody can be asked.
+fn ask(swarm: &mut Swarm<Node>, wanted: usize) -> bool {
+    let pxp = &mut swarm.behaviour_mut().pxp;
+    pxp.peers().len() < wanted && pxp.get_new_peer().is_ok()
+}
+
+fn is_end_of_query(event: &SwarmEvent<NodeEvent>) -> bool {
+    use pxp::Origin::Found;
+    let SwarmEvent::Behaviour(NodeEvent::Pxp(event)) = event else {
+        return false;
+    };
+    matches!(
+        event,
+        PxpEvent::QueryFailed { .. }
+            | PxpEvent::Connected {
+                origin: Found(_),
+                ..
+            }
+    )
+}
+
+fn say(swarm: &mut Swarm<Node>, line: &str) {
+    let Node { pxp, chat } = swarm.behaviour_mut();
+    for peer in pxp.peers() {
+        chat.send_request(peer, line.to_owned());
+    }
+}
+
+fn on_event(swarm: &mut Swarm<Node>, event: SwarmEvent<NodeEvent>) {
+    match event {
+        SwarmEvent::NewListenAddr { address, .. } => {
+            println!(
+                "listening at {}",
+                address.with(Protocol::P2p(*swarm.local_peer_id()))
+            );
+        }
+        SwarmEvent::OutgoingConnectionError { error, .. } => println!("cannot connect: {error}"),
+        SwarmEvent::Behaviour(NodeEvent::Pxp(event)) => print_event(swarm, event),
+        SwarmEvent::Behaviour(NodeEvent::Chat(request_response::Event::Message {
+            peer,
+            message:
+                request_response::Message::Request {
+                    request, channel, ..
+                },
+            ..
+        })) => {
+            println!("{peer} says: {request}");
+            // The sender may be gone already.
+            let _ = swarm.behaviour_mut().chat.send_response(channel, ());
+        }
+        _ => {}
+    }
+}
+
+fn print_event(swarm: &Swarm<Node>, event: PxpEvent) {
+    let count = swarm.behaviour().pxp.peers().len();
+    match event {
+        PxpEvent::Connected { peer, origin, .. } => {
+            println!("connected to {peer} ({origin:?}), {count} peers");
+        }
+        PxpEvent::Disconnected { peer } => println!("disconnected from {peer}, {count} peers"),
+        PxpEvent::QueryFailed { error, .. } => println!("no new peer: {error}"),
+        PxpEvent::LinkFailed {
+            peer: Some(peer),
+            error,
+            ..
+        } => println!("{peer}: {error}"),
+        event => println!("{event:?}"),
+    }
+}
+
+/// Ends the peer exchange first, so that the peers need not find out.
+async fn close(mut swarm: Swarm<Node>) -> Result<(), Box<dyn Error>> {
+    swarm.behaviour_mut().pxp.close();
+    let closed = async {
+        while !matches!(
+            swarm.select_next_some().await,
+            SwarmEvent::Behaviour(NodeEvent::Pxp(PxpEvent::Closed))
+        ) {}
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), closed).await;
+    println!("closed");
+    Ok(())
+}
+
+/// The innermost cause, which says what is wrong.
+fn root(error: &dyn Error) -> &dyn Error {
+    error.source().map_or(error, root)
+}
