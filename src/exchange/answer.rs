@@ -47,6 +47,13 @@ impl Answers {
         self.introduced.contains_key(peer)
     }
 
+    /// Until when an introduced peer may come.
+    pub(super) fn expected_until(&self, peer: &PeerId) -> Option<Instant> {
+        self.introduced
+            .get(peer)
+            .map(|introduction| introduction.until)
+    }
+
     /// Who introduced a peer that has come.
     pub(super) fn take(&mut self, peer: &PeerId) -> Option<PeerId> {
         self.introduced
@@ -94,8 +101,8 @@ impl Exchange {
         signal: &Signal,
     ) -> Result<(), Refusal> {
         let rate = self.limits.introductions;
-        let live = self.live_mut(from).ok_or(Refusal::Gone)?;
-        if !live.brought.take(rate, now) {
+        let allowance = self.allowance(from).ok_or(Refusal::Gone)?;
+        if !allowance.brought.take(rate, now) {
             return Err(Refusal::Busy);
         }
         let (peer, body) = self

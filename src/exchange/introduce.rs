@@ -50,10 +50,12 @@ pub(super) struct Leg {
 impl Exchange {
     pub(super) fn on_get_peers(&mut self, now: Instant, asker: ConnectionId, request: GetPeers) {
         let rate = self.limits.requests;
-        let Some(live) = self.live_mut(asker) else {
+        let allowance = self.allowance(asker);
+        let is_allowed = allowance.is_some_and(|peer| peer.requests.take(rate, now));
+        let Some(live) = self.live(asker) else {
             return;
         };
-        let network = match live.requests.take(rate, now) {
+        let network = match is_allowed {
             true => live.named(request.network).ok_or(Refusal::Network),
             false => Err(Refusal::Busy),
         };
@@ -204,35 +206,33 @@ impl Exchange {
         signal: Signal,
     ) {
         let rate = self.limits.introductions;
-        let asked = self
-            .live_mut(asker)
-            .is_some_and(|live| live.asked.take(rate, now));
-        if !asked {
+        let asks = self.allowance(asker);
+        if !asks.is_some_and(|peer| peer.asked.take(rate, now)) {
+            return self.refuse_session(asker, signal.session, Refusal::Busy);
+        }
+        if self.live(candidate).is_none() {
+            return self.refuse_session(asker, signal.session, Refusal::Gone);
+        }
+        let carries = self.allowance(candidate);
+        if !carries.is_some_and(|peer| peer.carried.take(rate, now)) {
             return self.refuse_session(asker, signal.session, Refusal::Busy);
         }
         let session = self.rng.random();
-        let Some(live) = self.live_mut(candidate) else {
-            return self.refuse_session(asker, signal.session, Refusal::Gone);
-        };
-        if !live.carried.take(rate, now) {
-            return self.refuse_session(asker, signal.session, Refusal::Busy);
-        }
         let back = Leg {
             link: asker,
             session: signal.session,
             left: SIGNALS_PER_SESSION,
         };
-        live.legs.insert(session, back);
+        let forth = Leg {
+            link: candidate,
+            session,
+            left: SIGNALS_PER_SESSION - 1,
+        };
+        if let Some(live) = self.live_mut(candidate) {
+            live.legs.insert(session, back);
+        }
         if let Some(live) = self.live_mut(asker) {
-            let left = SIGNALS_PER_SESSION - 1;
-            live.legs.insert(
-                signal.session,
-                Leg {
-                    link: candidate,
-                    session,
-                    left,
-                },
-            );
+            live.legs.insert(signal.session, forth);
         }
         self.sessions
             .push(now + SESSION_TTL, (asker, signal.session));

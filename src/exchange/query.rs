@@ -7,7 +7,7 @@ use std::{
 };
 
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
-use rand::RngExt;
+use rand::{RngExt, seq::SliceRandom};
 use web_time::Instant;
 
 use super::{Exchange, Output, timer::Timer};
@@ -47,10 +47,13 @@ pub(super) struct Query {
     until: Instant,
     step: Step,
     asked: HashSet<PeerId>,
+    /// The next to be tried is the last: the newest answer's come first, in random order.
     prospects: Vec<Prospect>,
     tried: HashSet<PeerId>,
-    full: usize,
-    known: usize,
+    /// Those that failed by themselves, so that another introducer would not help.
+    failed: HashSet<PeerId>,
+    full: HashSet<PeerId>,
+    known: HashSet<PeerId>,
     last: Option<(PeerId, AttemptError)>,
 }
 
@@ -149,10 +152,25 @@ impl Query {
             },
             None => QueryError::NoCandidates {
                 asked: self.asked.len(),
-                full: self.full,
-                known: self.known,
+                full: self.full.len(),
+                known: self.known.len(),
             },
         }
+    }
+}
+
+impl Attempt {
+    /// Whether the candidate is to blame, and not the way to it: it has answered itself.
+    fn failed_by_itself(&self, error: &AttemptError) -> bool {
+        let has_answered = matches!(
+            error,
+            AttemptError::Rejected(_)
+                | AttemptError::DialFailed(_)
+                | AttemptError::NoConnection
+                | AttemptError::LinkFailed(_)
+                | AttemptError::LeftNetwork
+        );
+        has_answered && self.offer.is_some()
     }
 }
 
@@ -171,9 +189,13 @@ impl Queries {
         self.find(|query| query.attempt().is_some_and(|attempt| attempt.peer == *peer))
     }
 
-    /// Ends the query that tries this peer, which has connected.
-    pub(super) fn take_attempting(&mut self, peer: &PeerId) -> Option<QueryId> {
+    /// Ends the query that tries this peer, which has become a peer in these networks.
+    pub(super) fn take_found(&mut self, peer: &PeerId, networks: &[NetworkId]) -> Option<QueryId> {
         let id = self.attempting(peer)?;
+        let network = self.running.get(&id)?.network();
+        if network.is_some_and(|network| !networks.contains(network)) {
+            return None;
+        }
         self.running.remove(&id);
         Some(id)
     }
@@ -267,8 +289,9 @@ impl Exchange {
             asked: HashSet::new(),
             prospects: Vec::new(),
             tried: HashSet::new(),
-            full: 0,
-            known: 0,
+            failed: HashSet::new(),
+            full: HashSet::new(),
+            known: HashSet::new(),
             last: None,
         };
         self.queries.running.insert(id, query);
@@ -315,24 +338,19 @@ impl Exchange {
         }
     }
 
-    /// Draws a candidate that is not a peer, nor about to become one.
+    /// A candidate that is not a peer, nor tried by another query.
     fn next_prospect(&mut self, id: QueryId) -> Option<Prospect> {
         loop {
             let query = self.queries.running.get_mut(&id)?;
             query.step = Step::Choosing;
-            if query.prospects.is_empty() {
-                return None;
-            }
-            let drawn = self.rng.random_range(..query.prospects.len());
-            let prospect = query.prospects.swap_remove(drawn);
-            let peer = &prospect.candidate.peer;
-            let is_known = self.roster.contains(peer)
-                || self.answers.contains(peer)
-                || self.queries.attempting(peer).is_some();
+            let prospect = query.prospects.pop()?;
+            let peer = prospect.candidate.peer;
+            let is_known = self.roster.contains(&peer) || self.queries.attempting(&peer).is_some();
             let query = self.queries.running.get_mut(&id)?;
             if is_known {
-                query.known += 1;
-            } else if query.tried.insert(*peer) {
+                query.known.insert(peer);
+            } else if !query.failed.contains(&peer) {
+                query.tried.insert(peer);
                 return Some(prospect);
             }
         }
@@ -345,6 +363,14 @@ impl Exchange {
             introducer,
         } = prospect;
         let peer = candidate.peer;
+        if let Some(until) = self.answers.expected_until(&peer) {
+            return Ok(Attempt {
+                peer,
+                stage: Stage::Expecting,
+                until: until.min(now + CONNECT_TIMEOUT),
+                offer: None,
+            });
+        }
         let link = self
             .links
             .get(&introducer)
@@ -412,12 +438,15 @@ impl Exchange {
             Some(network) => std::slice::from_ref(network),
             None => &self.networks,
         };
+        let mut passed_over = query.asked.clone();
         loop {
-            let (network, member) = self.roster.pick(networks, &query.asked, &mut self.rng)?;
-            query.asked.insert(member.peer);
+            let (network, member) = self.roster.pick(networks, &passed_over, &mut self.rng)?;
+            passed_over.insert(member.peer);
             let link = self.links.get(&member.link);
             let index = link.and_then(|link| link.live()?.index_of(&network));
+            // none, if it was not told yet that we are in the network
             if let Some(index) = index {
+                query.asked.insert(member.peer);
                 let request = RequestId(self.queries.requests);
                 self.queries.requests = self.queries.requests.wrapping_add(1);
                 let limit = MAX_CANDIDATES;
@@ -449,12 +478,18 @@ impl Exchange {
         let Step::Asking { network, .. } = &query.step else {
             return;
         };
-        for candidate in peers.candidates {
-            let peer = &candidate.peer;
-            if *peer == self.local || self.roster.contains(peer) {
-                query.known += 1;
+        let mut candidates = peers.candidates;
+        candidates.shuffle(&mut self.rng);
+        let mut named = HashSet::from([self.local]);
+        for candidate in candidates {
+            let peer = candidate.peer;
+            if !named.insert(peer) {
+                continue;
+            }
+            if self.roster.contains(&peer) {
+                query.known.insert(peer);
             } else if !candidate.accepting {
-                query.full += 1;
+                query.full.insert(peer);
             } else {
                 let (network, introducer) = (network.clone(), link);
                 query.prospects.push(Prospect {
@@ -558,11 +593,23 @@ impl Exchange {
         }
     }
 
+    /// Goes on with another introducer, as long as there is one: who names candidates that lead
+    /// nowhere holds up a query for one of them, and not for all.
     pub(super) fn fail_attempt(&mut self, now: Instant, id: QueryId, error: AttemptError) {
-        let attempt = self.queries.running.get(&id).and_then(Query::attempt);
-        if let Some(peer) = attempt.map(|attempt| attempt.peer) {
-            self.note(id, peer, error);
-            self.advance(now, id);
+        let Some(query) = self.queries.running.get_mut(&id) else {
+            return;
+        };
+        let Some(attempt) = query.attempt() else {
+            return;
+        };
+        let peer = attempt.peer;
+        if attempt.failed_by_itself(&error) {
+            query.failed.insert(peer);
+        }
+        self.note(id, peer, error);
+        match self.ask(now, id) {
+            Some(step) => self.step(id, step),
+            None => self.advance(now, id),
         }
     }
 
@@ -606,6 +653,13 @@ impl Exchange {
     ) {
         if let Some(id) = self.queries.attempting(peer) {
             self.set_stage(id, Stage::Greeting(connection), now + CONNECT_TIMEOUT);
+        }
+    }
+
+    /// Where the query is for another network than those in which its candidate is a peer now.
+    pub(super) fn on_attempt_missed(&mut self, now: Instant, peer: &PeerId) {
+        if let Some(id) = self.queries.attempting(peer) {
+            self.fail_attempt(now, id, AttemptError::LeftNetwork);
         }
     }
 
