@@ -37,6 +37,7 @@ use crate::{
 
 mod address;
 mod answer;
+mod attempt;
 mod introduce;
 mod lifecycle;
 mod link;
@@ -286,7 +287,7 @@ impl Exchange {
         is_member
     }
 
-    pub(crate) fn set_incoming(&mut self, incoming: Incoming) {
+    pub(crate) fn set_incoming(&mut self, now: Instant, incoming: Incoming) {
         self.incoming = incoming;
         self.announce_acceptance(now);
     }

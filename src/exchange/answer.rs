@@ -8,7 +8,7 @@ use std::{
 use libp2p::{PeerId, swarm::ConnectionId};
 use web_time::Instant;
 
-use super::{Exchange, Output, address::Scope, query::Glare, timer::Expiries};
+use super::{Exchange, Output, address::Scope, attempt::Glare, timer::Expiries};
 use crate::{
     config::Incoming,
     error::{Refusal, SignalError},
@@ -22,9 +22,9 @@ const INTRODUCTION_TTL: Duration = Duration::from_secs(20);
 /// How long an offer is remembered, so that nobody can play it again.
 const REPLAY_TTL: Duration = Duration::from_secs(60);
 
-/// How many offers are remembered. With more in a minute, new ones are refused: forgetting one
-/// would open it to replay.
-const MAX_REPLAYS: usize = 4096;
+/// How many offers are remembered, which takes 2 MiB and 32 peers that bring as many as they may.
+/// With more in a minute, new ones are refused: forgetting one would open it to replay.
+const MAX_REPLAYS: usize = 32 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Answers {
@@ -112,20 +112,24 @@ impl Exchange {
         if body.to != self.local {
             return Err(Refusal::Expired); // meant to open a session, by a token that does not hold
         }
+        let offer = match &body.content {
+            SignalContent::Offer(offer) => offer,
+            // It may follow an offer, in the session of that offer, which is not to end for it.
+            SignalContent::IceCandidate(_) => return Ok(()),
+            // Late, in an exchange that is over.
+            SignalContent::Answer(_) | SignalContent::Reject(_) => return Err(Refusal::Expired),
+        };
         let network = self
             .check_offer(&peer, &body)
             .map_err(|_| Refusal::BadSignal)?;
-        let SignalContent::Offer(offer) = body.content else {
-            return Err(Refusal::Expired); // late, in an exchange that is over
-        };
         if !self.remember(now, body.exchange) {
             return Err(Refusal::Busy);
         }
         let content = match self.settle_glare(now, &peer) {
             Glare::OursStands => return Ok(()),
-            Glare::OursYields => self.accept_offer(now, from, &peer, &offer),
+            Glare::OursYields => self.accept_offer(now, from, &peer, offer),
             Glare::None => match self.admit(&peer) {
-                Ok(()) => self.accept_offer(now, from, &peer, &offer),
+                Ok(()) => self.accept_offer(now, from, &peer, offer),
                 Err(reason) => SignalContent::Reject(reason),
             },
         };

@@ -84,31 +84,37 @@ impl Exchange {
             return Vec::new();
         };
         let limit = limit.min(MAX_CANDIDATES);
-        let mut offered = self.named_by_application(network, &asker, limit);
-        let mut known: HashSet<PeerId> = offered.iter().map(|(peer, ..)| *peer).collect();
-        known.insert(asker);
+        let expires = now + self.token_ttl;
+        let mut chosen = self.named_by_application(network, &asker, limit);
         for member in self.roster.sample(network, limit + 1, &mut self.rng) {
-            if offered.len() < limit && known.insert(member.peer) {
-                offered.push((member.peer, member.accepting, Reached::Over(member.link)));
+            let is_known = chosen.iter().any(|(peer, ..)| *peer == member.peer);
+            if chosen.len() < limit && member.peer != asker && !is_known {
+                chosen.push((member.peer, member.accepting, Reached::Over(member.link)));
             }
         }
-        let expires = now + self.token_ttl;
-        offered
-            .into_iter()
-            .map(|(peer, accepting, reached)| {
-                let path = match reached {
-                    Reached::Over(candidate) => {
-                        Path::Signals(self.issue(now, link, candidate, expires))
-                    }
-                    Reached::At(addresses) => Path::Vouched(addresses),
-                };
-                PeerCandidate {
-                    peer,
-                    accepting,
-                    path,
+        let mut offered = Vec::with_capacity(chosen.len());
+        let mut candidates = Vec::with_capacity(chosen.len());
+        for (peer, accepting, reached) in chosen {
+            let path = match reached {
+                Reached::Over(candidate) => {
+                    let token = self.rng.random();
+                    offered.push(Offered {
+                        token,
+                        candidate,
+                        expires,
+                    });
+                    Path::Signals(token)
                 }
-            })
-            .collect()
+                Reached::At(addresses) => Path::Vouched(addresses),
+            };
+            candidates.push(PeerCandidate {
+                peer,
+                accepting,
+                path,
+            });
+        }
+        self.hand_out(now, link, offered);
+        candidates
     }
 
     fn named_by_application(
@@ -139,26 +145,14 @@ impl Exchange {
         named
     }
 
-    fn issue(
-        &mut self,
-        now: Instant,
-        asker: ConnectionId,
-        candidate: ConnectionId,
-        expires: Instant,
-    ) -> Token {
-        let token = self.rng.random();
+    /// Remembers what an asker was offered, in place of what it was offered longest ago.
+    fn hand_out(&mut self, now: Instant, asker: ConnectionId, new: Vec<Offered>) {
         if let Some(live) = self.live_mut(asker) {
             live.offered.retain(|offered| offered.expires > now);
-            if live.offered.len() >= TOKENS_PER_LINK {
-                live.offered.pop_front();
-            }
-            live.offered.push_back(Offered {
-                token,
-                candidate,
-                expires,
-            });
+            let excess = (live.offered.len() + new.len()).saturating_sub(TOKENS_PER_LINK);
+            live.offered.drain(..excess.min(live.offered.len()));
+            live.offered.extend(new);
         }
-        token
     }
 
     /// A signal is one of a session that we relay, or opens one by a token, or is for us.

@@ -10,7 +10,7 @@ use web_time::Instant;
 use super::{
     Established, Exchange, Output, Phase, Side,
     address::{Scope, is_webrtc},
-    link::{HELLO_TIMEOUT, Link, Live, Purpose, State, tags},
+    link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, tags},
     rate::Allowance,
     roster::Member,
     timer::Timer,
@@ -121,10 +121,13 @@ impl Exchange {
         }
     }
 
-    /// Whether this is a stranger that comes uninvited while we are full.
+    /// Whether a stranger comes uninvited while we are full, or a peer has links enough.
     fn is_one_too_many(&self, link: &Link) -> bool {
         let is_uninvited = link.side == Side::Listener && link.purpose == Purpose::Shared;
-        is_uninvited && self.is_full() && !self.roster.contains(&link.peer)
+        match self.roster.links(&link.peer).len() {
+            0 => is_uninvited && self.is_full(),
+            links => links >= MAX_LINKS_PER_PEER,
+        }
     }
 
     fn greet(&mut self, now: Instant, connection: ConnectionId) {
@@ -513,14 +516,20 @@ impl Exchange {
             });
         }
         if let Some(live) = live {
-            self.on_live_link_ended(peer, connection, *live);
+            self.on_live_link_ended(now, peer, connection, *live);
         }
         self.on_introducer_gone(now, connection);
         self.on_attempt_link_ended(now, connection);
         is_unused || is_lost
     }
 
-    fn on_live_link_ended(&mut self, peer: PeerId, connection: ConnectionId, live: Live) {
+    fn on_live_link_ended(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        connection: ConnectionId,
+        live: Live,
+    ) {
         let is_last = self.roster.remove(&peer, connection);
         self.place(&peer);
         self.drop_legs(live.legs);

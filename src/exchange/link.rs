@@ -26,6 +26,10 @@ use crate::{
 /// How long a link may take to say hello: several round trips over any path.
 pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How many links one peer may have: a few connections that cross, and those of its last life that
+/// were not noticed to be dead yet.
+pub(super) const MAX_LINKS_PER_PEER: usize = 8;
+
 /// A link that brought nothing for so long is asked whether it lives.
 pub(super) const PING_AFTER: Duration = Duration::from_secs(4);
 

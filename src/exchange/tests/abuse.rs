@@ -156,24 +156,34 @@ fn introductions_are_limited_for_who_asks_and_for_who_is_asked() {
 
 #[test]
 fn offers_are_remembered_up_to_a_bound_and_refused_beyond_it() {
-    for (offers, busy) in [(4095, 0), (4096, 0), (4097, 1)] {
-        let limits = Limits::default()
-            .with_introductions(Rate::new(10_000, 0))
-            .with_max_peers(10_000);
-        let mut sim = victim(config().with_limits(limits));
-        sim.silence(0);
-        let link = sim.between(0, 1);
-        for n in 100..100 + offers {
-            let envelope = signed(&sim, n, 1, n, offer_of(n));
-            sim.say(0, link, signal(n, envelope));
-            if n.is_multiple_of(1000) {
-                sim.run(2 * SECOND); // no flood of frames
-            }
+    const BOUND: usize = 32 * 1024;
+    let limits = Limits::default()
+        .with_introductions(Rate::new(BOUND as u32, 0))
+        .with_max_peers(2 * BOUND);
+    let mut sim = Sim::with_nodes(1, 8);
+    let victim = sim.add(config().with_limits(limits));
+    sim.star(victim, 0..8);
+    (0..8).for_each(|node| sim.silence(node));
+    let links = [0, 1, 2, 3, 4, 5, 6, 7].map(|node| sim.between(node, victim));
+    for n in 0..BOUND + 1 {
+        let (node, offerer) = (n % 8, 100 + n);
+        let envelope = signed(&sim, offerer, victim, offerer, offer_of(offerer));
+        sim.say(node, links[node], signal(n, envelope));
+        if n % 4096 == 0 {
+            sim.run(2 * SECOND); // no flood of frames
         }
-        sim.run(SECOND);
-        assert_eq!(refusals(&sim, 1, 0), vec![Refusal::Busy; busy], "{offers}");
-        sim.end();
+        if n == BOUND - 1 {
+            sim.run(SECOND);
+            let refused: usize = (0..8).map(|node| refusals(&sim, victim, node).len()).sum();
+            assert_eq!(refused, 0);
+        }
     }
+    sim.run(SECOND);
+    let refused: Vec<_> = (0..8)
+        .flat_map(|node| refusals(&sim, victim, node))
+        .collect();
+    assert_eq!(refused, [Refusal::Busy]);
+    sim.end();
 }
 
 #[test]
@@ -204,11 +214,19 @@ fn offers_that_do_not_hold_are_refused() {
     foreign.network = NetworkTag::new(&peer(100), foreign.exchange.salt(), &network("other"));
     let foreign = forge(&sim.mint, peer(100), foreign);
     let for_another = signed(&sim, 100, 2, 3, offer_of(100));
-    let no_offer = signed(&sim, 100, 1, 4, SignalContent::IceCandidate(String::new()));
+    let no_offer = signed(&sim, 100, 1, 4, SignalContent::Reject(Refusal::Full));
+    let nothing_yet = signed(&sim, 100, 1, 5, SignalContent::IceCandidate(String::new()));
     let garbage = Envelope(vec![1, 2, 3]);
-    for (n, envelope) in [of_self, foreign, for_another, no_offer, garbage]
-        .into_iter()
-        .enumerate()
+    for (n, envelope) in [
+        of_self,
+        foreign,
+        for_another,
+        no_offer,
+        nothing_yet,
+        garbage,
+    ]
+    .into_iter()
+    .enumerate()
     {
         sim.say(0, link, signal(n, envelope));
     }
