@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// How long an answered offerer may take to come: longer than any dial of its.
-const INTRODUCTION_TTL: Duration = Duration::from_secs(20);
+const INTRODUCTION_TTL: Duration = Duration::from_secs(25);
 
 /// How long an offer is remembered, so that nobody can play it again.
 const REPLAY_TTL: Duration = Duration::from_secs(60);
