@@ -177,6 +177,8 @@ async fn exchange() -> Result<Swarm<pxp::Behaviour>> {
 }
 
 fn bare() -> Result<Swarm<dummy::Behaviour>> {
+    // Without this every handshake panics, for libp2p's `quic` is in the binary too.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let key = Keypair::generate_ed25519();
     let certificate = Certificate::generate(&mut rand::rng())?;
     let transport = Transport::new(key.clone(), certificate)
@@ -195,21 +197,21 @@ async fn serve<B: NetworkBehaviour>(
     introducer: Option<Multiaddr>,
 ) -> Result<()> {
     swarm.listen_on(listen.parse()?)?;
-    if let Some(introducer) = introducer {
-        swarm.dial(introducer)?;
-        while swarm.network_info().num_peers() == 0 {
-            swarm.select_next_some().await;
+    if let Some(introducer) = &introducer {
+        swarm.dial(introducer.clone())?;
+    }
+    let mut address = None;
+    while address.is_none() || (introducer.is_some() && swarm.network_info().num_peers() == 0) {
+        if let SwarmEvent::NewListenAddr { address: new, .. } = swarm.select_next_some().await {
+            address.get_or_insert(new);
         }
     }
-    let mut is_announced = false;
+    if let Some(address) = address {
+        println!("{}", address.with(Protocol::P2p(*swarm.local_peer_id())));
+        std::io::stdout().flush()?;
+    }
     loop {
-        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await
-            && !is_announced
-        {
-            is_announced = true;
-            println!("{}", address.with(Protocol::P2p(*swarm.local_peer_id())));
-            std::io::stdout().flush()?;
-        }
+        swarm.select_next_some().await;
     }
 }
 
