@@ -225,7 +225,8 @@ mod tests {
                 .sample(&network("a"), 8, &mut rng)
                 .map(|m| m.peer)
                 .collect();
-            assert_eq!(left, peers[gone + 1..].iter().copied().collect());
+            let expected: HashSet<_> = peers[gone + 1..].iter().copied().collect();
+            assert_eq!(left, expected);
         }
         assert!(roster.is_empty());
     }
