@@ -430,6 +430,6 @@ async fn stay_idle(idle_timeout: Option<Duration>) {
 }
 
 #[tokio::test]
-async fn an_idle_link_lives_on_whatever_the_idle_timeout() {
+async fn a_dormant_link_lives_on_whatever_the_idle_timeout() {
     tokio::join!(stay_idle(None), stay_idle(Some(Duration::ZERO)));
 }
