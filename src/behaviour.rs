@@ -180,7 +180,7 @@ impl Behaviour {
     /// Changes whether other nodes may be introduced to this one, and tells all peers within a
     /// second.
     pub fn set_incoming(&mut self, incoming: Incoming) {
-        self.command(|exchange, _| exchange.set_incoming(incoming));
+        self.command(|exchange, now| exchange.set_incoming(now, incoming));
     }
 
     fn command<T>(&mut self, command: impl FnOnce(&mut Exchange, Instant) -> T) -> T {

@@ -128,6 +128,9 @@ pub enum AttemptError {
     /// The connection came about, but the link on it failed; a `LinkFailed` event says why.
     #[error("the link to the candidate failed")]
     LinkFailed(ConnectionId),
+    /// It is a peer now, but has left the network that the query is for.
+    #[error("the candidate has left the network")]
+    LeftNetwork,
 }
 
 /// What is wrong with a signal.

@@ -23,6 +23,7 @@ use self::{
     lifecycle::End,
     link::{Link, Live, State},
     query::Queries,
+    rate::Allowance,
     roster::Roster,
     timer::{Expiries, Timer, Timers},
 };
@@ -36,6 +37,7 @@ use crate::{
 
 mod address;
 mod answer;
+mod attempt;
 mod introduce;
 mod lifecycle;
 mod link;
@@ -47,6 +49,10 @@ mod sim;
 #[cfg(test)]
 mod tests;
 mod timer;
+
+/// The longest time that a caller may choose: longer than any node runs, and no `Instant`
+/// overflows by it.
+const LONGEST: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 /// What the core is told.
 #[derive(Debug)]
@@ -165,8 +171,8 @@ impl Exchange {
             incoming: config.incoming,
             candidates: config.candidates,
             limits: config.limits,
-            token_ttl: config.token_ttl,
-            query_timeout: config.query_timeout,
+            token_ttl: config.token_ttl.min(LONGEST),
+            query_timeout: config.query_timeout.min(LONGEST),
             phase: Phase::Open,
             addresses: OwnAddresses::default(),
             links: HashMap::new(),
@@ -281,9 +287,9 @@ impl Exchange {
         is_member
     }
 
-    pub(crate) fn set_incoming(&mut self, incoming: Incoming) {
+    pub(crate) fn set_incoming(&mut self, now: Instant, incoming: Incoming) {
         self.incoming = incoming;
-        self.announce_acceptance();
+        self.announce_acceptance(now);
     }
 
     /// Ends all queries and links; [`PxpEvent::Closed`] follows.
@@ -308,7 +314,7 @@ impl Exchange {
         for connection in self.connections() {
             self.refresh(now, connection);
         }
-        self.announce();
+        self.announce(now);
     }
 
     fn finish_closing(&mut self) {
@@ -343,6 +349,12 @@ impl Exchange {
         self.links.get_mut(&connection)?.live_mut()
     }
 
+    /// What the peer at the other end of a live link may still ask of us.
+    fn allowance(&mut self, connection: ConnectionId) -> Option<&mut Allowance> {
+        let link = self.links.get(&connection)?;
+        self.roster.allowance(&link.peer)
+    }
+
     fn send(&mut self, connection: ConnectionId, frame: Frame) {
         if let Some(link) = self.links.get(&connection) {
             let peer = link.peer;
@@ -361,6 +373,7 @@ impl Exchange {
     #[cfg(test)]
     fn assert_empty(&self) {
         assert!(self.links.is_empty() && self.dials.is_empty() && self.roster.is_empty());
+        assert!(self.outputs.is_empty() && self.next_deadline().is_none());
         assert!(
             self.sessions.next().is_none() && self.queries.is_empty() && self.answers.is_empty()
         );

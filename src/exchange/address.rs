@@ -1,7 +1,10 @@
 //! Which addresses may be given away, and which may be dialed. Pure functions on multiaddrs: what
 //! is reachable is not known here, only what an address says of itself.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
@@ -36,9 +39,11 @@ impl Scope {
         }
     }
 
-    /// The scope of an address at which an introducer is reached. A name proves nothing.
+    /// The scope of an address at which an introducer is reached. A name proves nothing, and a
+    /// circuit tells where its relay is.
     pub(super) fn of_introducer(address: &Multiaddr) -> Self {
         match address.iter().next() {
+            _ if is_circuit(address) => Self::Global,
             Some(Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Memory(_) | Protocol::Unix(_)) => {
                 Self::of(address)
             }
@@ -109,9 +114,16 @@ impl OwnAddresses {
             .filter_map(|address| complete(address, certhash.as_ref()))
             .collect();
         addresses.sort_by_key(|address| (rank(address), Scope::of(address)));
-        addresses.dedup();
+        let mut given = HashSet::new();
+        addresses.retain(|address| given.insert(address.clone()));
         addresses.truncate(MAX_ADDRESSES);
         addresses
+    }
+
+    /// Whether this is an address of ours, whatever peer it is said to be of.
+    fn contains(&self, address: &Multiaddr) -> bool {
+        let address = without_peer(address);
+        self.0.iter().any(|own| without_peer(own) == address)
     }
 
     /// Those of `addresses` at which `peer` may be dialed when an introducer of this scope passed
@@ -129,7 +141,7 @@ impl OwnAddresses {
         addresses
             .into_iter()
             .filter(|address| introducer.permits(address) && is_peers(address))
-            .filter(|address| !self.0.contains(address))
+            .filter(|address| !self.contains(address))
             .take(MAX_ADDRESSES)
             .collect()
     }
@@ -142,9 +154,13 @@ pub(super) fn is_webrtc(address: &Multiaddr) -> bool {
         .any(|part| matches!(part, Protocol::WebRTCDirect | Protocol::WebRTC))
 }
 
+fn is_circuit(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
 fn rank(address: &Multiaddr) -> u8 {
     match address {
-        _ if address.iter().any(|part| part == Protocol::P2pCircuit) => 2,
+        _ if is_circuit(address) => 2,
         _ if is_webrtc(address) => 0,
         _ => 1,
     }
@@ -157,13 +173,18 @@ fn certhash(address: &Multiaddr) -> Option<Protocol<'static>> {
         .map(Protocol::acquire)
 }
 
-/// An observed webrtc-direct address comes without our certificate's hash, and cannot be dialed
-/// before it has one.
-fn complete(address: &Multiaddr, ours: Option<&Protocol<'static>>) -> Option<Multiaddr> {
+fn without_peer(address: &Multiaddr) -> Multiaddr {
     let mut address = address.clone();
     if let Some(Protocol::P2p(_)) = address.iter().last() {
         address.pop();
     }
+    address
+}
+
+/// An observed webrtc-direct address comes without our certificate's hash, and cannot be dialed
+/// before it has one.
+fn complete(address: &Multiaddr, ours: Option<&Protocol<'static>>) -> Option<Multiaddr> {
+    let address = without_peer(address);
     let is_complete = address.iter().last() != Some(Protocol::WebRTCDirect);
     if is_complete {
         return Some(address);
@@ -259,6 +280,15 @@ mod tests {
                 addr("/ip4/9.9.9.9/tcp/1"),
             ]
         );
+    }
+
+    #[test]
+    fn an_address_that_is_known_twice_is_given_once() {
+        let [one, other] = ["/ip4/9.9.9.9/tcp/1", "/ip4/9.9.9.9/tcp/2"].map(addr);
+        let disguised = one.clone().with(Protocol::P2p(PeerId::random()));
+        let mut own = OwnAddresses::default();
+        own.set(vec![one.clone(), other.clone(), one.clone(), disguised]);
+        assert_eq!(own.to_give(Scope::Global), [one, other]);
     }
 
     #[test]

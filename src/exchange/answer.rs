@@ -8,7 +8,7 @@ use std::{
 use libp2p::{PeerId, swarm::ConnectionId};
 use web_time::Instant;
 
-use super::{Exchange, Output, address::Scope, query::Glare, timer::Expiries};
+use super::{Exchange, Output, address::Scope, attempt::Glare, timer::Expiries};
 use crate::{
     config::Incoming,
     error::{Refusal, SignalError},
@@ -17,14 +17,14 @@ use crate::{
 };
 
 /// How long an answered offerer may take to come: longer than any dial of its.
-const INTRODUCTION_TTL: Duration = Duration::from_secs(20);
+const INTRODUCTION_TTL: Duration = Duration::from_secs(25);
 
 /// How long an offer is remembered, so that nobody can play it again.
 const REPLAY_TTL: Duration = Duration::from_secs(60);
 
-/// How many offers are remembered. With more in a minute, new ones are refused: forgetting one
-/// would open it to replay.
-const MAX_REPLAYS: usize = 4096;
+/// How many offers are remembered, which takes 2 MiB and 32 peers that bring as many as they may.
+/// With more in a minute, new ones are refused: forgetting one would open it to replay.
+const MAX_REPLAYS: usize = 32 * 1024;
 
 #[derive(Debug, Default)]
 pub(super) struct Answers {
@@ -45,6 +45,13 @@ struct Introduction {
 impl Answers {
     pub(super) fn contains(&self, peer: &PeerId) -> bool {
         self.introduced.contains_key(peer)
+    }
+
+    /// Until when an introduced peer may come.
+    pub(super) fn expected_until(&self, peer: &PeerId) -> Option<Instant> {
+        self.introduced
+            .get(peer)
+            .map(|introduction| introduction.until)
     }
 
     /// Who introduced a peer that has come.
@@ -94,8 +101,8 @@ impl Exchange {
         signal: &Signal,
     ) -> Result<(), Refusal> {
         let rate = self.limits.introductions;
-        let live = self.live_mut(from).ok_or(Refusal::Gone)?;
-        if !live.brought.take(rate, now) {
+        let allowance = self.allowance(from).ok_or(Refusal::Gone)?;
+        if !allowance.brought.take(rate, now) {
             return Err(Refusal::Busy);
         }
         let (peer, body) = self
@@ -105,20 +112,24 @@ impl Exchange {
         if body.to != self.local {
             return Err(Refusal::Expired); // meant to open a session, by a token that does not hold
         }
+        let offer = match &body.content {
+            SignalContent::Offer(offer) => offer,
+            // It may follow an offer, in the session of that offer, which is not to end for it.
+            SignalContent::IceCandidate(_) => return Ok(()),
+            // Late, in an exchange that is over.
+            SignalContent::Answer(_) | SignalContent::Reject(_) => return Err(Refusal::Expired),
+        };
         let network = self
             .check_offer(&peer, &body)
             .map_err(|_| Refusal::BadSignal)?;
-        let SignalContent::Offer(offer) = body.content else {
-            return Err(Refusal::Expired); // late, in an exchange that is over
-        };
         if !self.remember(now, body.exchange) {
             return Err(Refusal::Busy);
         }
         let content = match self.settle_glare(now, &peer) {
             Glare::OursStands => return Ok(()),
-            Glare::OursYields => self.accept_offer(now, from, &peer, &offer),
+            Glare::OursYields => self.accept_offer(now, from, &peer, offer),
             Glare::None => match self.admit(&peer) {
-                Ok(()) => self.accept_offer(now, from, &peer, &offer),
+                Ok(()) => self.accept_offer(now, from, &peer, offer),
                 Err(reason) => SignalContent::Reject(reason),
             },
         };

@@ -50,10 +50,12 @@ pub(super) struct Leg {
 impl Exchange {
     pub(super) fn on_get_peers(&mut self, now: Instant, asker: ConnectionId, request: GetPeers) {
         let rate = self.limits.requests;
-        let Some(live) = self.live_mut(asker) else {
+        let allowance = self.allowance(asker);
+        let is_allowed = allowance.is_some_and(|peer| peer.requests.take(rate, now));
+        let Some(live) = self.live(asker) else {
             return;
         };
-        let network = match live.requests.take(rate, now) {
+        let network = match is_allowed {
             true => live.named(request.network).ok_or(Refusal::Network),
             false => Err(Refusal::Busy),
         };
@@ -82,31 +84,37 @@ impl Exchange {
             return Vec::new();
         };
         let limit = limit.min(MAX_CANDIDATES);
-        let mut offered = self.named_by_application(network, &asker, limit);
-        let mut known: HashSet<PeerId> = offered.iter().map(|(peer, ..)| *peer).collect();
-        known.insert(asker);
+        let expires = now + self.token_ttl;
+        let mut chosen = self.named_by_application(network, &asker, limit);
         for member in self.roster.sample(network, limit + 1, &mut self.rng) {
-            if offered.len() < limit && known.insert(member.peer) {
-                offered.push((member.peer, member.accepting, Reached::Over(member.link)));
+            let is_known = chosen.iter().any(|(peer, ..)| *peer == member.peer);
+            if chosen.len() < limit && member.peer != asker && !is_known {
+                chosen.push((member.peer, member.accepting, Reached::Over(member.link)));
             }
         }
-        let expires = now + self.token_ttl;
-        offered
-            .into_iter()
-            .map(|(peer, accepting, reached)| {
-                let path = match reached {
-                    Reached::Over(candidate) => {
-                        Path::Signals(self.issue(now, link, candidate, expires))
-                    }
-                    Reached::At(addresses) => Path::Vouched(addresses),
-                };
-                PeerCandidate {
-                    peer,
-                    accepting,
-                    path,
+        let mut offered = Vec::with_capacity(chosen.len());
+        let mut candidates = Vec::with_capacity(chosen.len());
+        for (peer, accepting, reached) in chosen {
+            let path = match reached {
+                Reached::Over(candidate) => {
+                    let token = self.rng.random();
+                    offered.push(Offered {
+                        token,
+                        candidate,
+                        expires,
+                    });
+                    Path::Signals(token)
                 }
-            })
-            .collect()
+                Reached::At(addresses) => Path::Vouched(addresses),
+            };
+            candidates.push(PeerCandidate {
+                peer,
+                accepting,
+                path,
+            });
+        }
+        self.hand_out(now, link, offered);
+        candidates
     }
 
     fn named_by_application(
@@ -137,26 +145,14 @@ impl Exchange {
         named
     }
 
-    fn issue(
-        &mut self,
-        now: Instant,
-        asker: ConnectionId,
-        candidate: ConnectionId,
-        expires: Instant,
-    ) -> Token {
-        let token = self.rng.random();
+    /// Remembers what an asker was offered, in place of what it was offered longest ago.
+    fn hand_out(&mut self, now: Instant, asker: ConnectionId, new: Vec<Offered>) {
         if let Some(live) = self.live_mut(asker) {
             live.offered.retain(|offered| offered.expires > now);
-            if live.offered.len() >= TOKENS_PER_LINK {
-                live.offered.pop_front();
-            }
-            live.offered.push_back(Offered {
-                token,
-                candidate,
-                expires,
-            });
+            let excess = (live.offered.len() + new.len()).saturating_sub(TOKENS_PER_LINK);
+            live.offered.drain(..excess.min(live.offered.len()));
+            live.offered.extend(new);
         }
-        token
     }
 
     /// A signal is one of a session that we relay, or opens one by a token, or is for us.
@@ -204,35 +200,33 @@ impl Exchange {
         signal: Signal,
     ) {
         let rate = self.limits.introductions;
-        let asked = self
-            .live_mut(asker)
-            .is_some_and(|live| live.asked.take(rate, now));
-        if !asked {
+        let asks = self.allowance(asker);
+        if !asks.is_some_and(|peer| peer.asked.take(rate, now)) {
+            return self.refuse_session(asker, signal.session, Refusal::Busy);
+        }
+        if self.live(candidate).is_none() {
+            return self.refuse_session(asker, signal.session, Refusal::Gone);
+        }
+        let carries = self.allowance(candidate);
+        if !carries.is_some_and(|peer| peer.carried.take(rate, now)) {
             return self.refuse_session(asker, signal.session, Refusal::Busy);
         }
         let session = self.rng.random();
-        let Some(live) = self.live_mut(candidate) else {
-            return self.refuse_session(asker, signal.session, Refusal::Gone);
-        };
-        if !live.carried.take(rate, now) {
-            return self.refuse_session(asker, signal.session, Refusal::Busy);
-        }
         let back = Leg {
             link: asker,
             session: signal.session,
             left: SIGNALS_PER_SESSION,
         };
-        live.legs.insert(session, back);
+        let forth = Leg {
+            link: candidate,
+            session,
+            left: SIGNALS_PER_SESSION - 1,
+        };
+        if let Some(live) = self.live_mut(candidate) {
+            live.legs.insert(session, back);
+        }
         if let Some(live) = self.live_mut(asker) {
-            let left = SIGNALS_PER_SESSION - 1;
-            live.legs.insert(
-                signal.session,
-                Leg {
-                    link: candidate,
-                    session,
-                    left,
-                },
-            );
+            live.legs.insert(signal.session, forth);
         }
         self.sessions
             .push(now + SESSION_TTL, (asker, signal.session));

@@ -8,9 +8,10 @@ use rand::RngExt;
 use web_time::Instant;
 
 use super::{
-    Established, Exchange, Output, Side,
+    Established, Exchange, Output, Phase, Side,
     address::{Scope, is_webrtc},
-    link::{HELLO_TIMEOUT, Link, Live, Purpose, State, tags},
+    link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, tags},
+    rate::Allowance,
     roster::Member,
     timer::Timer,
 };
@@ -28,6 +29,12 @@ pub(super) enum End {
     /// One side said that it wants no more of it, or its connection is gone already.
     Announced,
     Failed(LinkError),
+}
+
+impl From<LinkError> for End {
+    fn from(error: LinkError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Exchange {
@@ -104,15 +111,22 @@ impl Exchange {
         let Some(link) = self.links.get(&connection) else {
             return;
         };
-        let is_stranger = link.purpose == Purpose::Shared && !self.roster.contains(&link.peer);
         if !matches!(link.state, State::Waiting { .. }) {
         } else if self.is_closed() {
             self.refuse_link(now, connection, Refusal::Closing, End::Announced);
-        } else if link.side == Side::Listener && is_stranger && self.is_full() {
-            let end = End::Failed(LinkError::Full);
-            self.refuse_link(now, connection, Refusal::Full, end);
+        } else if self.is_one_too_many(link) {
+            self.refuse_link(now, connection, Refusal::Full, LinkError::Full.into());
         } else {
             self.greet(now, connection);
+        }
+    }
+
+    /// Whether a stranger comes uninvited while we are full, or a peer has links enough.
+    fn is_one_too_many(&self, link: &Link) -> bool {
+        let is_uninvited = link.side == Side::Listener && link.purpose == Purpose::Shared;
+        match self.roster.links(&link.peer).len() {
+            0 => is_uninvited && self.is_full(),
+            links => links >= MAX_LINKS_PER_PEER,
         }
     }
 
@@ -185,13 +199,14 @@ impl Exchange {
                 Ok(())
             }
             (State::Greeting { .. }, _) => Err(ProtocolError::NoHello),
-            (State::Live(live), frame) => live
-                .receive(now)
-                .and_then(|()| self.on_live_frame(now, connection, frame)),
+            (State::Live(live), frame) => live.receive(now).and_then(|()| {
+                self.wake_link(connection);
+                self.on_live_frame(now, connection, frame)
+            }),
         };
         if let Err(error) = result {
-            let end = End::Failed(error.into());
-            self.refuse_link(now, connection, Refusal::Protocol, end);
+            let error = LinkError::from(error);
+            self.refuse_link(now, connection, Refusal::Protocol, error.into());
         }
     }
 
@@ -216,6 +231,13 @@ impl Exchange {
 
     fn on_hello(&mut self, now: Instant, connection: ConnectionId, hello: Hello) {
         let is_accepting = self.is_accepting();
+        if self
+            .links
+            .get(&connection)
+            .is_some_and(|link| self.is_one_too_many(link))
+        {
+            return self.refuse_link(now, connection, Refusal::Full, LinkError::Full.into());
+        }
         let Some(link) = self.links.get_mut(&connection) else {
             return;
         };
@@ -230,35 +252,36 @@ impl Exchange {
         };
         let told_accepting = *accepting;
         let peer = link.peer;
-        let mut live = Live::new(hello, *salt, announced.clone(), &self.limits, now);
+        let mut live = Live::new(hello, *salt, announced.clone(), now);
         live.recognise(&self.networks, &peer);
         if live.shared().next().is_none() {
             return self.refuse_network(now, connection);
         }
         live.update_due = live.announced != self.networks || told_accepting != is_accepting;
         link.state = State::Live(Box::new(live));
-        let is_first = self.roster.add(peer, connection);
+        let allowance = Allowance::full(&self.limits, now);
+        let is_first = self.roster.add(peer, connection, allowance);
         self.place(&peer);
         self.wake_link(connection);
         if is_first {
-            self.on_peer_connected(peer, connection);
+            self.on_peer_connected(now, peer, connection);
         }
-        self.announce_acceptance();
+        self.announce_acceptance(now);
     }
 
-    fn on_peer_connected(&mut self, peer: PeerId, connection: ConnectionId) {
+    fn on_peer_connected(&mut self, now: Instant, peer: PeerId, connection: ConnectionId) {
         let Some(link) = self.links.get(&connection) else {
             return;
         };
         let side = link.side;
-        let networks = link
+        let networks: Vec<_> = link
             .live()
             .into_iter()
             .flat_map(Live::shared)
             .cloned()
             .collect();
         let introducer = self.answers.take(&peer);
-        let origin = match (self.queries.take_attempting(&peer), introducer, side) {
+        let origin = match (self.queries.take_found(&peer, &networks), introducer, side) {
             (Some(query), ..) => Origin::Found(query),
             (None, Some(by), _) => Origin::Introduced { by },
             (None, None, Side::Dialer) => Origin::Dialed,
@@ -271,6 +294,7 @@ impl Exchange {
             networks,
             origin,
         });
+        self.on_attempt_missed(now, &peer);
     }
 
     fn on_update(&mut self, now: Instant, connection: ConnectionId, update: Update) {
@@ -318,19 +342,24 @@ impl Exchange {
     }
 
     /// Tells all peers when it changes whether we accept introductions.
-    pub(super) fn announce_acceptance(&mut self) {
+    pub(super) fn announce_acceptance(&mut self, now: Instant) {
         let accepting = self.is_accepting();
         if self.told_accepting != accepting {
             self.told_accepting = accepting;
-            self.announce();
+            self.announce(now);
         }
     }
 
     /// Tells all peers what has changed about us, each at most once a second.
-    pub(super) fn announce(&mut self) {
+    pub(super) fn announce(&mut self, now: Instant) {
         for connection in self.connections() {
-            if let Some(live) = self.live_mut(connection) {
-                live.update_due = true;
+            let Some(live) = self.live_mut(connection) else {
+                continue;
+            };
+            live.update_due = true;
+            if live.may_update(now) {
+                self.send_update(now, connection);
+            } else {
                 self.wake_link(connection);
             }
         }
@@ -357,15 +386,20 @@ impl Exchange {
         match &mut link.state {
             State::Waiting { .. } => {
                 let peer = link.peer;
-                self.end_link(now, connection, End::Failed(LinkError::NoHello));
+                self.end_link(now, connection, LinkError::NoHello.into());
                 self.outputs
                     .push_back(Output::CloseConnection { peer, connection });
             }
             State::Greeting { .. } => {
-                self.close_link(now, connection, End::Failed(LinkError::NoHello));
+                self.refuse_link(
+                    now,
+                    connection,
+                    Refusal::Protocol,
+                    LinkError::NoHello.into(),
+                );
             }
             State::Live(live) if live.is_dead(now) => {
-                self.close_link(now, connection, End::Failed(LinkError::Silent));
+                self.close_link(now, connection, LinkError::Silent.into());
             }
             State::Live(live) => {
                 let is_silent = live.is_silent(now);
@@ -385,7 +419,7 @@ impl Exchange {
         let (local, networks, accepting) = (self.local, self.networks.clone(), self.is_accepting());
         if let Some(live) = self.live_mut(connection) {
             live.update_due = false;
-            live.updated = now;
+            live.updated = Some(now);
             let tags = live.tags(&local, &networks);
             live.announced = networks;
             self.send(
@@ -415,15 +449,15 @@ impl Exchange {
     fn on_link_refused(&mut self, now: Instant, connection: ConnectionId, reason: Refusal) {
         let end = match reason {
             Refusal::Closing => End::Announced,
-            Refusal::Network => End::Failed(LinkError::NoSharedNetwork),
-            reason => End::Failed(LinkError::Refused(reason)),
+            Refusal::Network => LinkError::NoSharedNetwork.into(),
+            reason => LinkError::Refused(reason).into(),
         };
         self.close_link(now, connection, end);
     }
 
     fn refuse_network(&mut self, now: Instant, connection: ConnectionId) {
-        let end = End::Failed(LinkError::NoSharedNetwork);
-        self.refuse_link(now, connection, Refusal::Network, end);
+        let error = LinkError::NoSharedNetwork;
+        self.refuse_link(now, connection, Refusal::Network, error.into());
     }
 
     /// Ends a link whose substream is there, and says why.
@@ -470,7 +504,9 @@ impl Exchange {
         };
         let is_unused = is_ours && live.is_none();
         let is_lost = is_vanished && (is_ours || link.is_webrtc);
-        if let Some(error) = error {
+        if let Some(error) = error
+            && self.phase != Phase::Closed
+        {
             tracing::debug!(%peer, %connection, %error, "link failed");
             let peer = Some(peer);
             self.event(PxpEvent::LinkFailed {
@@ -480,14 +516,20 @@ impl Exchange {
             });
         }
         if let Some(live) = live {
-            self.on_live_link_ended(peer, connection, *live);
+            self.on_live_link_ended(now, peer, connection, *live);
         }
         self.on_introducer_gone(now, connection);
         self.on_attempt_link_ended(now, connection);
         is_unused || is_lost
     }
 
-    fn on_live_link_ended(&mut self, peer: PeerId, connection: ConnectionId, live: Live) {
+    fn on_live_link_ended(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        connection: ConnectionId,
+        live: Live,
+    ) {
         let is_last = self.roster.remove(&peer, connection);
         self.place(&peer);
         self.drop_legs(live.legs);
@@ -495,6 +537,6 @@ impl Exchange {
             tracing::debug!(%peer, "disconnected");
             self.event(PxpEvent::Disconnected { peer });
         }
-        self.announce_acceptance();
+        self.announce_acceptance(now);
     }
 }

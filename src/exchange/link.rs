@@ -17,7 +17,7 @@ use super::{
     rate::Bucket,
 };
 use crate::{
-    config::{Limits, Rate},
+    config::Rate,
     error::ProtocolError,
     id::{NetworkId, NetworkTag, Salt, SessionId},
     message::{Hello, Update},
@@ -25,6 +25,10 @@ use crate::{
 
 /// How long a link may take to say hello: several round trips over any path.
 pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many links one peer may have: a few connections that cross, and those of its last life that
+/// were not noticed to be dead yet.
+pub(super) const MAX_LINKS_PER_PEER: usize = 8;
 
 /// A link that brought nothing for so long is asked whether it lives.
 pub(super) const PING_AFTER: Duration = Duration::from_secs(4);
@@ -101,16 +105,9 @@ pub(super) struct Live {
     pub(super) accepting: bool,
     pub(super) received: Instant,
     pub(super) pinged: Option<Instant>,
-    pub(super) updated: Instant,
+    pub(super) updated: Option<Instant>,
     pub(super) update_due: bool,
     pub(super) frames: Bucket,
-    pub(super) requests: Bucket,
-    /// Introductions that the remote asks us to carry.
-    pub(super) asked: Bucket,
-    /// Introductions that we carry to the remote.
-    pub(super) carried: Bucket,
-    /// Introductions that the remote carries to us.
-    pub(super) brought: Bucket,
     /// What we handed out to the remote, the oldest first.
     pub(super) offered: VecDeque<Offered>,
     /// The sessions that we relay over this link.
@@ -148,7 +145,6 @@ impl Live {
         hello: Hello,
         our_salt: Salt,
         announced: Arc<[NetworkId]>,
-        limits: &Limits,
         now: Instant,
     ) -> Self {
         Self {
@@ -160,13 +156,9 @@ impl Live {
             accepting: hello.accepting,
             received: now,
             pinged: None,
-            updated: now,
+            updated: None,
             update_due: false,
             frames: Bucket::full(FRAMES, now),
-            requests: Bucket::full(limits.requests, now),
-            asked: Bucket::full(limits.introductions, now),
-            carried: Bucket::full(limits.introductions, now),
-            brought: Bucket::full(limits.introductions, now),
             offered: VecDeque::new(),
             legs: HashMap::new(),
         }
@@ -221,15 +213,25 @@ impl Live {
         tags(local, self.our_salt, networks)
     }
 
-    /// Whether it is time to ask whether the remote lives.
+    /// Whether it is time to ask whether the remote lives: after some silence, and again where so
+    /// much time has passed since the last ping that this machine must have slept.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
-        self.pinged.is_none() && now >= self.received + PING_AFTER
+        match self.pinged {
+            Some(pinged) => now >= pinged + DEAD_AFTER,
+            None => now >= self.received + PING_AFTER,
+        }
     }
 
     /// Whether the remote was asked, and did not answer in time.
     pub(super) fn is_dead(&self, now: Instant) -> bool {
-        self.pinged
-            .is_some_and(|pinged| now >= pinged + (DEAD_AFTER - PING_AFTER))
+        let is_late = |pinged| now >= pinged + (DEAD_AFTER - PING_AFTER);
+        self.pinged.is_some_and(is_late) && !self.is_silent(now)
+    }
+
+    /// Whether what changed about us may be told now.
+    pub(super) fn may_update(&self, now: Instant) -> bool {
+        self.updated
+            .is_none_or(|updated| now >= updated + UPDATE_INTERVAL)
     }
 
     fn deadline(&self) -> Instant {
@@ -237,8 +239,12 @@ impl Live {
             Some(pinged) => pinged + (DEAD_AFTER - PING_AFTER),
             None => self.received + PING_AFTER,
         };
+        let update = match self.updated {
+            Some(updated) => updated + UPDATE_INTERVAL,
+            None => self.received,
+        };
         match self.update_due {
-            true => silent.min(self.updated + UPDATE_INTERVAL),
+            true => silent.min(update),
             false => silent,
         }
     }

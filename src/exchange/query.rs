@@ -6,36 +6,31 @@ use std::{
     time::Duration,
 };
 
-use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
-use rand::RngExt;
+use libp2p::{PeerId, swarm::ConnectionId};
+use rand::seq::SliceRandom;
 use web_time::Instant;
 
-use super::{Exchange, Output, timer::Timer};
+use super::{
+    Exchange,
+    attempt::{Attempt, Offer, Stage},
+    timer::Timer,
+};
 use crate::{
-    error::{AttemptError, QueryError, Refusal, SignalError, StartQueryError},
+    error::{AttemptError, QueryError, Refusal, StartQueryError},
     event::PxpEvent,
-    id::{ExchangeId, NetworkId, NetworkTag, QueryId, RequestId, SessionId},
-    message::{
-        Description, Frame, GetPeers, MAX_CANDIDATES, Path, PeerCandidate, Peers, Refuse, Signal,
-        SignalContent, Subject,
-    },
+    id::{NetworkId, QueryId, RequestId, SessionId},
+    message::{Frame, GetPeers, MAX_CANDIDATES, PeerCandidate, Peers, Refuse, Subject},
 };
 
 /// How long a peer may take to name candidates: it needs nobody else for it.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How long a candidate may take to answer an offer: two legs there and two back, and then some.
-const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a connection may take from the answer on: longer than the transport tries.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// How many peers one query asks. Where so many know nobody new, there is nobody.
 const MAX_ASKED: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Queries {
-    running: BTreeMap<QueryId, Query>,
+    pub(super) running: BTreeMap<QueryId, Query>,
     started: u64,
     requests: u32,
 }
@@ -47,10 +42,13 @@ pub(super) struct Query {
     until: Instant,
     step: Step,
     asked: HashSet<PeerId>,
+    /// The next to be tried is the last: the newest answer's come first, in random order.
     prospects: Vec<Prospect>,
     tried: HashSet<PeerId>,
-    full: usize,
-    known: usize,
+    /// Those that failed by themselves, so that another introducer would not help.
+    failed: HashSet<PeerId>,
+    full: HashSet<PeerId>,
+    known: HashSet<PeerId>,
     last: Option<(PeerId, AttemptError)>,
 }
 
@@ -69,43 +67,10 @@ enum Step {
 
 /// A candidate that may still be tried.
 #[derive(Debug)]
-struct Prospect {
-    candidate: PeerCandidate,
-    network: NetworkId,
-    introducer: ConnectionId,
-}
-
-/// A candidate that is being tried.
-#[derive(Debug)]
-struct Attempt {
-    peer: PeerId,
-    stage: Stage,
-    until: Instant,
-    /// `None` for a candidate that is dialed on an introducer's word.
-    offer: Option<Offer>,
-}
-
-/// What was sent to a candidate, and the way it took.
-#[derive(Debug)]
-struct Offer {
-    introducer: ConnectionId,
-    session: SessionId,
-    exchange: ExchangeId,
-    network: NetworkId,
-    /// Whether it named addresses at which we can be dialed.
-    is_dialable: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Our offer waits for its answer.
-    Offered,
-    /// It will dial us.
-    Expecting,
-    /// We dial it.
-    Dialing(Option<ConnectionId>),
-    /// The connection is there, and its link is not.
-    Greeting(ConnectionId),
+pub(super) struct Prospect {
+    pub(super) candidate: PeerCandidate,
+    pub(super) network: NetworkId,
+    pub(super) introducer: ConnectionId,
 }
 
 impl Query {
@@ -113,21 +78,21 @@ impl Query {
         self.network.as_ref()
     }
 
-    fn attempt(&self) -> Option<&Attempt> {
+    pub(super) fn attempt(&self) -> Option<&Attempt> {
         match &self.step {
             Step::Attempting(attempt) => Some(attempt),
             _ => None,
         }
     }
 
-    fn attempt_mut(&mut self) -> Option<&mut Attempt> {
+    pub(super) fn attempt_mut(&mut self) -> Option<&mut Attempt> {
         match &mut self.step {
             Step::Attempting(attempt) => Some(attempt),
             _ => None,
         }
     }
 
-    fn stage(&self) -> Option<Stage> {
+    pub(super) fn stage(&self) -> Option<Stage> {
         self.attempt().map(|attempt| attempt.stage)
     }
 
@@ -149,8 +114,8 @@ impl Query {
             },
             None => QueryError::NoCandidates {
                 asked: self.asked.len(),
-                full: self.full,
-                known: self.known,
+                full: self.full.len(),
+                known: self.known.len(),
             },
         }
     }
@@ -162,18 +127,22 @@ impl Queries {
         self.running.is_empty()
     }
 
-    fn find(&self, is_it: impl Fn(&Query) -> bool) -> Option<QueryId> {
+    pub(super) fn find(&self, is_it: impl Fn(&Query) -> bool) -> Option<QueryId> {
         let found = self.running.iter().find(|(_, query)| is_it(query));
         found.map(|(id, _)| *id)
     }
 
-    fn attempting(&self, peer: &PeerId) -> Option<QueryId> {
+    pub(super) fn attempting(&self, peer: &PeerId) -> Option<QueryId> {
         self.find(|query| query.attempt().is_some_and(|attempt| attempt.peer == *peer))
     }
 
-    /// Ends the query that tries this peer, which has connected.
-    pub(super) fn take_attempting(&mut self, peer: &PeerId) -> Option<QueryId> {
+    /// Ends the query that tries this peer, which has become a peer in these networks.
+    pub(super) fn take_found(&mut self, peer: &PeerId, networks: &[NetworkId]) -> Option<QueryId> {
         let id = self.attempting(peer)?;
+        let network = self.running.get(&id)?.network();
+        if network.is_some_and(|network| !networks.contains(network)) {
+            return None;
+        }
         self.running.remove(&id);
         Some(id)
     }
@@ -200,25 +169,6 @@ impl Queries {
             .is_some()
     }
 
-    /// What becomes of an offer that `peer` makes while we may have one out to it.
-    pub(super) fn glare(&mut self, local: &PeerId, peer: &PeerId, now: Instant) -> Glare {
-        let attempt = self
-            .attempting(peer)
-            .and_then(|id| self.running.get_mut(&id)?.attempt_mut())
-            .filter(|attempt| attempt.offer.is_some());
-        match attempt {
-            None => Glare::None,
-            Some(_) if local > peer => Glare::OursStands,
-            Some(attempt) => {
-                if attempt.stage == Stage::Offered {
-                    attempt.stage = Stage::Expecting;
-                    attempt.until = now + CONNECT_TIMEOUT;
-                }
-                Glare::OursYields
-            }
-        }
-    }
-
     pub(super) fn on_dialing(&mut self, peer: &PeerId, connection: ConnectionId) {
         let id = self.attempting(peer);
         if let Some(attempt) = id.and_then(|id| self.running.get_mut(&id)?.attempt_mut())
@@ -227,14 +177,6 @@ impl Queries {
             attempt.stage = Stage::Dialing(Some(connection));
         }
     }
-}
-
-/// What two offers that cross make of each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Glare {
-    None,
-    OursYields,
-    OursStands,
 }
 
 impl Exchange {
@@ -267,8 +209,9 @@ impl Exchange {
             asked: HashSet::new(),
             prospects: Vec::new(),
             tried: HashSet::new(),
-            full: 0,
-            known: 0,
+            failed: HashSet::new(),
+            full: HashSet::new(),
+            known: HashSet::new(),
             last: None,
         };
         self.queries.running.insert(id, query);
@@ -302,7 +245,7 @@ impl Exchange {
         }
     }
 
-    fn wake_query(&mut self, id: QueryId) {
+    pub(super) fn wake_query(&mut self, id: QueryId) {
         if let Some(query) = self.queries.running.get(&id) {
             self.timers.set(query.deadline(), Timer::Query(id));
         }
@@ -315,91 +258,22 @@ impl Exchange {
         }
     }
 
-    /// Draws a candidate that is not a peer, nor about to become one.
+    /// A candidate that is not a peer, nor tried by another query.
     fn next_prospect(&mut self, id: QueryId) -> Option<Prospect> {
         loop {
             let query = self.queries.running.get_mut(&id)?;
             query.step = Step::Choosing;
-            if query.prospects.is_empty() {
-                return None;
-            }
-            let drawn = self.rng.random_range(..query.prospects.len());
-            let prospect = query.prospects.swap_remove(drawn);
-            let peer = &prospect.candidate.peer;
-            let is_known = self.roster.contains(peer)
-                || self.answers.contains(peer)
-                || self.queries.attempting(peer).is_some();
+            let prospect = query.prospects.pop()?;
+            let peer = prospect.candidate.peer;
+            let is_known = self.roster.contains(&peer) || self.queries.attempting(&peer).is_some();
             let query = self.queries.running.get_mut(&id)?;
             if is_known {
-                query.known += 1;
-            } else if query.tried.insert(*peer) {
+                query.known.insert(peer);
+            } else if !query.failed.contains(&peer) {
+                query.tried.insert(peer);
                 return Some(prospect);
             }
         }
-    }
-
-    fn attempt(&mut self, now: Instant, prospect: Prospect) -> Result<Attempt, AttemptError> {
-        let Prospect {
-            candidate,
-            network,
-            introducer,
-        } = prospect;
-        let peer = candidate.peer;
-        let link = self
-            .links
-            .get(&introducer)
-            .filter(|link| link.live().is_some());
-        let scope = link.ok_or(AttemptError::IntroducerGone)?.scope;
-        let token = match candidate.path {
-            Path::Signals(token) => token,
-            Path::Vouched(addresses) => {
-                let addresses = self.addresses.to_dial(addresses, &peer, scope);
-                let (stage, until) = self.dial(now, peer, addresses)?;
-                return Ok(Attempt {
-                    peer,
-                    stage,
-                    until,
-                    offer: None,
-                });
-            }
-        };
-        let exchange = self.rng.random();
-        let sdp = String::new();
-        let addresses = self.addresses.to_give(scope);
-        let is_dialable = !addresses.is_empty();
-        let offer = SignalContent::Offer(Description { sdp, addresses });
-        let envelope = self
-            .seal_signal(peer, exchange, &network, offer)
-            .ok_or(AttemptError::NotSigned)?;
-        let session = token.into();
-        self.send(introducer, Frame::Signal(Signal { session, envelope }));
-        let offer = Offer {
-            introducer,
-            session,
-            exchange,
-            network,
-            is_dialable,
-        };
-        let (stage, until) = (Stage::Offered, now + OFFER_TIMEOUT);
-        Ok(Attempt {
-            peer,
-            stage,
-            until,
-            offer: Some(offer),
-        })
-    }
-
-    fn dial(
-        &mut self,
-        now: Instant,
-        peer: PeerId,
-        addresses: Vec<Multiaddr>,
-    ) -> Result<(Stage, Instant), AttemptError> {
-        if addresses.is_empty() {
-            return Err(AttemptError::NoAddress);
-        }
-        self.outputs.push_back(Output::Dial { peer, addresses });
-        Ok((Stage::Dialing(None), now + CONNECT_TIMEOUT))
     }
 
     /// Asks a random peer that was not asked yet.
@@ -412,12 +286,15 @@ impl Exchange {
             Some(network) => std::slice::from_ref(network),
             None => &self.networks,
         };
+        let mut passed_over = query.asked.clone();
         loop {
-            let (network, member) = self.roster.pick(networks, &query.asked, &mut self.rng)?;
-            query.asked.insert(member.peer);
+            let (network, member) = self.roster.pick(networks, &passed_over, &mut self.rng)?;
+            passed_over.insert(member.peer);
             let link = self.links.get(&member.link);
             let index = link.and_then(|link| link.live()?.index_of(&network));
+            // none, if it was not told yet that we are in the network
             if let Some(index) = index {
+                query.asked.insert(member.peer);
                 let request = RequestId(self.queries.requests);
                 self.queries.requests = self.queries.requests.wrapping_add(1);
                 let limit = MAX_CANDIDATES;
@@ -449,12 +326,18 @@ impl Exchange {
         let Step::Asking { network, .. } = &query.step else {
             return;
         };
-        for candidate in peers.candidates {
-            let peer = &candidate.peer;
-            if *peer == self.local || self.roster.contains(peer) {
-                query.known += 1;
+        let mut candidates = peers.candidates;
+        candidates.shuffle(&mut self.rng);
+        let mut named = HashSet::from([self.local]);
+        for candidate in candidates {
+            let peer = candidate.peer;
+            if !named.insert(peer) {
+                continue;
+            }
+            if self.roster.contains(&peer) {
+                query.known.insert(peer);
             } else if !candidate.accepting {
-                query.full += 1;
+                query.full.insert(peer);
             } else {
                 let (network, introducer) = (network.clone(), link);
                 query.prospects.push(Prospect {
@@ -477,75 +360,7 @@ impl Exchange {
         })
     }
 
-    pub(super) fn on_answer(&mut self, now: Instant, from: ConnectionId, signal: Signal) {
-        let Some(id) = self.queries.attempting_over(from, signal.session) else {
-            return;
-        };
-        let Some(attempt) = self.queries.running.get(&id).and_then(Query::attempt) else {
-            return;
-        };
-        let (peer, Some(offer)) = (attempt.peer, &attempt.offer) else {
-            return;
-        };
-        if attempt.stage != Stage::Offered {
-            return; // answered already, or it yielded
-        }
-        let answered = match self.check_answer(&signal, &peer, offer) {
-            Ok(SignalContent::Answer(answer)) => {
-                self.on_answered(now, from, peer, offer.is_dialable, answer)
-            }
-            Ok(SignalContent::Reject(reason)) => Err(AttemptError::Rejected(reason)),
-            Ok(SignalContent::IceCandidate(_)) => return,
-            Ok(SignalContent::Offer(_)) => Err(AttemptError::BadAnswer(SignalError::Unexpected)),
-            Err(error) => Err(AttemptError::BadAnswer(error)),
-        };
-        match answered {
-            Ok((stage, until)) => self.set_stage(id, stage, until),
-            Err(error) => self.fail_attempt(now, id, error),
-        }
-    }
-
-    fn check_answer(
-        &self,
-        signal: &Signal,
-        candidate: &PeerId,
-        offer: &Offer,
-    ) -> Result<SignalContent, SignalError> {
-        let (signer, body) = self.seal.open(&signal.envelope)?;
-        let network = NetworkTag::new(candidate, offer.exchange.salt(), &offer.network);
-        if signer != *candidate {
-            Err(SignalError::Signer)
-        } else if body.to != self.local {
-            Err(SignalError::Addressee)
-        } else if body.exchange != offer.exchange {
-            Err(SignalError::Exchange)
-        } else if body.network != network {
-            Err(SignalError::Network)
-        } else {
-            Ok(body.content)
-        }
-    }
-
-    fn on_answered(
-        &mut self,
-        now: Instant,
-        introducer: ConnectionId,
-        peer: PeerId,
-        is_dialable: bool,
-        answer: Description,
-    ) -> Result<(Stage, Instant), AttemptError> {
-        if answer.addresses.is_empty() && is_dialable {
-            return Ok((Stage::Expecting, now + CONNECT_TIMEOUT));
-        }
-        let link = self
-            .links
-            .get(&introducer)
-            .ok_or(AttemptError::IntroducerGone)?;
-        let addresses = self.addresses.to_dial(answer.addresses, &peer, link.scope);
-        self.dial(now, peer, addresses)
-    }
-
-    fn set_stage(&mut self, id: QueryId, stage: Stage, until: Instant) {
+    pub(super) fn set_stage(&mut self, id: QueryId, stage: Stage, until: Instant) {
         if let Some(attempt) = self
             .queries
             .running
@@ -558,11 +373,23 @@ impl Exchange {
         }
     }
 
+    /// Goes on with another introducer, as long as there is one: who names candidates that lead
+    /// nowhere holds up a query for one of them, and not for all.
     pub(super) fn fail_attempt(&mut self, now: Instant, id: QueryId, error: AttemptError) {
-        let attempt = self.queries.running.get(&id).and_then(Query::attempt);
-        if let Some(peer) = attempt.map(|attempt| attempt.peer) {
-            self.note(id, peer, error);
-            self.advance(now, id);
+        let Some(query) = self.queries.running.get_mut(&id) else {
+            return;
+        };
+        let Some(attempt) = query.attempt() else {
+            return;
+        };
+        let peer = attempt.peer;
+        if attempt.failed_by_itself(&error) {
+            query.failed.insert(peer);
+        }
+        self.note(id, peer, error);
+        match self.ask(now, id) {
+            Some(step) => self.step(id, step),
+            None => self.advance(now, id),
         }
     }
 
@@ -594,32 +421,6 @@ impl Exchange {
         let query = self.queries.running.get(&id);
         if query.and_then(Query::stage) == Some(Stage::Offered) {
             self.fail_attempt(now, id, AttemptError::Refused(reason));
-        }
-    }
-
-    /// A connection came about that an attempt was waiting for.
-    pub(super) fn on_attempt_connected(
-        &mut self,
-        now: Instant,
-        peer: &PeerId,
-        connection: ConnectionId,
-    ) {
-        if let Some(id) = self.queries.attempting(peer) {
-            self.set_stage(id, Stage::Greeting(connection), now + CONNECT_TIMEOUT);
-        }
-    }
-
-    pub(super) fn on_dial_failed(&mut self, now: Instant, connection: ConnectionId) {
-        let failed = Some(Stage::Dialing(Some(connection)));
-        if let Some(id) = self.queries.find(|query| query.stage() == failed) {
-            self.fail_attempt(now, id, AttemptError::DialFailed(connection));
-        }
-    }
-
-    pub(super) fn on_attempt_link_ended(&mut self, now: Instant, connection: ConnectionId) {
-        let failed = Some(Stage::Greeting(connection));
-        if let Some(id) = self.queries.find(|query| query.stage() == failed) {
-            self.fail_attempt(now, id, AttemptError::LinkFailed(connection));
         }
     }
 
@@ -669,14 +470,5 @@ impl Exchange {
     fn fail_query(&mut self, query: QueryId, error: QueryError) {
         tracing::debug!(%query, %error, "query failed");
         self.event(PxpEvent::QueryFailed { query, error });
-    }
-
-    /// What becomes of an offer of `peer` while we may have one out to it.
-    pub(super) fn settle_glare(&mut self, now: Instant, peer: &PeerId) -> Glare {
-        let glare = self.queries.glare(&self.local, peer, now);
-        if let Some(id) = self.queries.attempting(peer) {
-            self.wake_query(id);
-        }
-        glare
     }
 }

@@ -1,8 +1,8 @@
-//! A token bucket. It knows a [`Rate`] and the time; what is counted is its owner's business.
+//! Token buckets. They know a [`Rate`] and the time; what is counted is their owner's business.
 
 use web_time::Instant;
 
-use crate::config::Rate;
+use crate::config::{Limits, Rate};
 
 /// How much of a [`Rate`] is left.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,29 @@ impl Bucket {
             self.left -= 1.0;
         }
         is_enough
+    }
+}
+
+/// What one peer may still ask of us, over all its links together.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    pub(super) requests: Bucket,
+    /// Introductions that the peer asks us to carry.
+    pub(super) asked: Bucket,
+    /// Introductions that we carry to the peer.
+    pub(super) carried: Bucket,
+    /// Introductions that the peer carries to us.
+    pub(super) brought: Bucket,
+}
+
+impl Allowance {
+    pub(super) fn full(limits: &Limits, now: Instant) -> Self {
+        Self {
+            requests: Bucket::full(limits.requests, now),
+            asked: Bucket::full(limits.introductions, now),
+            carried: Bucket::full(limits.introductions, now),
+            brought: Bucket::full(limits.introductions, now),
+        }
     }
 }
 

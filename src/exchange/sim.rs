@@ -170,6 +170,14 @@ impl Sim {
         connection
     }
 
+    /// Connects some nodes to one.
+    pub(super) fn star(&mut self, center: usize, others: Range<usize>) {
+        for node in others {
+            self.link(node, center);
+        }
+        self.run(Duration::from_secs(1));
+    }
+
     /// Connects two nodes, and does not wait.
     pub(super) fn link(&mut self, dialer: usize, listener: usize) -> ConnectionId {
         let connection = ConnectionId::new_unchecked(self.next());
@@ -190,6 +198,18 @@ impl Sim {
         while !is_it(self) {
             assert!(self.step(end), "{what} never came: {:?}", self.all_events());
         }
+    }
+
+    /// Runs what is due within this time for as long as that holds. Whether it still does.
+    pub(super) fn run_while(&mut self, time: Duration, holds: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + time;
+        while holds(self) {
+            if !self.step(end) {
+                self.now = end;
+                return true;
+            }
+        }
+        false
     }
 
     /// Starts a query and runs until it ends.
@@ -276,6 +296,27 @@ impl Sim {
         result
     }
 
+    /// Says nothing from now on of what its core says: only what [`Self::say`] makes it say.
+    pub(super) fn silence(&mut self, node: usize) {
+        self.nodes[node].lie = Some(Box::new(|_, _| Vec::new()));
+    }
+
+    pub(super) fn is_alive(&self, node: usize) -> bool {
+        self.nodes[node].is_alive
+    }
+
+    /// A random node.
+    pub(super) fn any(&mut self) -> usize {
+        self.rng.random_range(..self.nodes.len())
+    }
+
+    /// What a node has sent to another.
+    pub(super) fn sent(&self, from: usize, to: usize) -> impl Iterator<Item = &Frame> {
+        let sent = self.nodes[from].sent.iter();
+        sent.filter(move |(connection, _)| self.other(*connection, from) == to)
+            .map(|(_, frame)| frame)
+    }
+
     /// The machine is gone, and nobody is told.
     pub(super) fn vanish(&mut self, node: usize) {
         self.nodes[node].is_alive = false;
@@ -298,12 +339,18 @@ impl Sim {
 
     /// The oldest connection between two nodes.
     pub(super) fn between(&self, a: usize, b: usize) -> ConnectionId {
-        let is_it = |wire: &Wire| [(a, b), (b, a)].contains(&(wire.dialer, wire.listener));
-        let found = self
-            .wires
-            .iter()
-            .filter(|(_, wire)| is_it(wire) && wire.is_open[0]);
-        *found.map(|(connection, _)| connection).min().unwrap()
+        self.all_between(a, b).min().unwrap()
+    }
+
+    pub(super) fn connections_between(&self, a: usize, b: usize) -> usize {
+        self.all_between(a, b).count()
+    }
+
+    fn all_between(&self, a: usize, b: usize) -> impl Iterator<Item = ConnectionId> {
+        let is_it = move |wire: &Wire| [(a, b), (b, a)].contains(&(wire.dialer, wire.listener));
+        let all = self.wires.iter();
+        all.filter(move |(_, wire)| is_it(wire) && wire.is_open[0])
+            .map(|(connection, _)| *connection)
     }
 
     pub(super) fn open_connections(&self) -> usize {
@@ -311,6 +358,16 @@ impl Sim {
             .values()
             .filter(|wire| wire.is_open[0] || wire.is_open[1])
             .count()
+    }
+
+    /// Whether a node still has a connection to another, as far as it knows.
+    pub(super) fn is_open(&self, node: usize, other: usize) -> bool {
+        let is_it = |wire: &Wire| match (wire.dialer, wire.listener) {
+            ends if ends == (node, other) => wire.is_open[0],
+            ends if ends == (other, node) => wire.is_open[1],
+            _ => false,
+        };
+        self.wires.values().any(is_it)
     }
 
     /// Closes everything and checks that nothing is left behind.

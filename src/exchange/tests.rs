@@ -1,5 +1,143 @@
 //! What the core promises, proved on virtual time. Each failure names its seed.
 
+mod abuse;
+mod addresses;
 mod basics;
+mod candidates;
+mod full;
+mod glare;
+mod inventions;
+mod liars;
+mod lifecycle;
+mod liveness;
+mod loss;
+mod networks;
+mod tokens;
+mod world;
 
-use super::sim::{Sim, network, peer};
+use std::time::Duration;
+
+use libp2p::swarm::ConnectionId;
+
+use super::sim::{Sim, address, forge, network, peer, read};
+use crate::{
+    config::Config,
+    error::{LinkError, QueryError, Refusal},
+    event::{Origin, PxpEvent},
+    id::{ExchangeId, NetworkTag, QueryId, RequestId, SessionId},
+    message::{
+        Description, Envelope, Frame, GetPeers, Peers, Refuse, Signal, SignalBody, SignalContent,
+        Subject,
+    },
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// 0 and 2 both know 1, and nobody else.
+fn strangers(seed: u64) -> Sim {
+    let mut sim = Sim::with_nodes(seed, 3);
+    sim.star(1, 0..1);
+    sim.star(1, 2..3);
+    sim
+}
+
+fn config() -> Config {
+    Config::new(network("net"))
+}
+
+/// Sixteen bytes of one's own choosing.
+fn id(n: usize) -> [u8; 16] {
+    (n as u128).to_be_bytes()
+}
+
+/// What node `signer` would sign, invented or not.
+fn signed(
+    sim: &Sim,
+    signer: usize,
+    to: usize,
+    exchange: usize,
+    content: SignalContent,
+) -> Envelope {
+    let (signer, to, exchange) = (peer(signer), peer(to), ExchangeId(id(exchange)));
+    let network = NetworkTag::new(&signer, exchange.salt(), &network("net"));
+    let body = SignalBody {
+        to,
+        exchange,
+        network,
+        content,
+    };
+    forge(&sim.mint, signer, body)
+}
+
+fn offer_of(n: usize) -> SignalContent {
+    SignalContent::Offer(Description {
+        sdp: String::new(),
+        addresses: vec![address(n)],
+    })
+}
+
+fn answer_of(n: usize) -> SignalContent {
+    SignalContent::Answer(Description {
+        sdp: String::new(),
+        addresses: vec![address(n)],
+    })
+}
+
+fn signal(session: usize, envelope: Envelope) -> Frame {
+    let session = SessionId(id(session));
+    Frame::Signal(Signal { session, envelope })
+}
+
+fn get_peers(request: u32, limit: usize) -> Frame {
+    Frame::GetPeers(GetPeers {
+        request: RequestId(request),
+        network: 0,
+        limit,
+        hops: 0,
+    })
+}
+
+/// The answers that `from` gave to `to`.
+fn answers(sim: &Sim, from: usize, to: usize) -> Vec<Peers> {
+    let answers = sim.sent(from, to).filter_map(|frame| match frame {
+        Frame::Peers(peers) => Some(peers.clone()),
+        _ => None,
+    });
+    answers.collect()
+}
+
+/// What `from` refused to `to`, links aside.
+fn refusals(sim: &Sim, from: usize, to: usize) -> Vec<Refusal> {
+    let refusals = sim.sent(from, to).filter_map(|frame| match frame {
+        Frame::Refuse(Refuse { subject, reason }) if *subject != Subject::Link => Some(*reason),
+        _ => None,
+    });
+    refusals.collect()
+}
+
+/// The contents of all signals that `from` signed and sent to `to`.
+fn signals(sim: &Sim, from: usize, to: usize) -> Vec<SignalBody> {
+    let signals = sim.sent(from, to).filter_map(|frame| match frame {
+        Frame::Signal(signal) => read(&sim.mint, &signal.envelope),
+        _ => None,
+    });
+    let own = signals.filter(|(signer, _)| *signer == peer(from));
+    own.map(|(_, body)| body).collect()
+}
+
+fn connected(sim: &Sim, node: usize) -> Vec<(usize, Origin)> {
+    let known = |of| (0..).find(|n| peer(*n) == of).unwrap();
+    let events = sim.nodes[node]
+        .events
+        .iter()
+        .filter_map(|event| match event {
+            PxpEvent::Connected { peer, origin, .. } => Some((known(*peer), *origin)),
+            _ => None,
+        });
+    events.collect()
+}
+
+fn disconnected(sim: &Sim, node: usize) -> usize {
+    let is_it = |event: &&PxpEvent| matches!(event, PxpEvent::Disconnected { .. });
+    sim.nodes[node].events.iter().filter(is_it).count()
+}

@@ -38,8 +38,9 @@ mod substream;
 /// How long an incoming connection may take to be set up: as long as the dialer waits at most.
 const INCOMING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most incoming connections in set-up. One forged datagram starts one, which then costs some
-/// 300 kB until it times out; this many are four times what a crowd of a hundred needs.
+/// The most incoming connections in set-up. One forged datagram starts one, at some 80 kB and a
+/// socket until it times out, so this many stay below the 1,024 files a process usually may open,
+/// and a crowd of hundreds still gets in.
 const MAX_INCOMING: usize = 400;
 
 /// Whether this is an address to listen on.
@@ -151,7 +152,7 @@ impl Direct {
             let Poll::Ready(event) = Pin::new(&mut *listeners).poll(cx) else {
                 return Poll::Pending;
             };
-            if event.is_upgrade() && Arc::strong_count(&self.incoming) > MAX_INCOMING {
+            if event.is_upgrade() && !has_room(&self.incoming) {
                 tracing::debug!("too many incoming connections: one is not set up");
                 continue;
             }
@@ -163,6 +164,11 @@ impl Direct {
             );
         }
     }
+}
+
+/// Whether one more may join those who hold the count.
+fn has_room(incoming: &Arc<()>) -> bool {
+    Arc::strong_count(incoming) <= MAX_INCOMING
 }
 
 /// What all sockets of one node share.

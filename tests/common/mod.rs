@@ -3,7 +3,7 @@
 
 use std::{fmt::Debug, time::Duration};
 
-use futures::{FutureExt, StreamExt, future::select_all};
+use futures::{StreamExt, future::select_all};
 use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, Transport as _,
     core::{transport::MemoryTransport, upgrade::Version},
@@ -121,11 +121,7 @@ where
     let mut log = Vec::new();
     let found = async {
         loop {
-            let next = select_all(
-                nodes
-                    .iter_mut()
-                    .map(|node| node.select_next_some().boxed_local()),
-            );
+            let next = select_all(nodes.iter_mut().map(StreamExt::select_next_some));
             let (event, node, _) = next.await;
             log.push(format!("{node}: {event:?}"));
             if let Some(found) = wanted(node, event) {

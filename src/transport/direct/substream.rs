@@ -90,3 +90,84 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Substream<S> {
         Pin::new(&mut self.inner).poll_close(cx)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::{AsyncWriteExt, FutureExt};
+
+    use super::*;
+
+    /// Keeps one message until it is flushed, and breaks like libp2p's on what is too long.
+    #[derive(Default)]
+    struct Fake {
+        message: Vec<u8>,
+        sent: Vec<u8>,
+        blocked: bool,
+        closed: bool,
+        broken: bool,
+    }
+
+    impl AsyncWrite for Fake {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.message.extend(buf);
+            assert!(self.message.len() <= 8000, "too long");
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            if self.broken {
+                self.broken = false;
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
+            if self.blocked {
+                return Poll::Pending;
+            }
+            let message = std::mem::take(&mut self.message);
+            self.sent.extend(message);
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            assert!(self.message.is_empty(), "closed before it was flushed");
+            self.closed = true;
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn messages_are_short_and_nothing_is_lost() {
+        for len in [0, 1, 7999, 8000, 8001, 16_000, 100_000] {
+            let data: Vec<u8> = (0..len).map(|n| n as u8).collect();
+            let mut stream = Substream::new(Fake::default());
+            stream.write_all(&data).now_or_never().unwrap().unwrap();
+            assert_eq!(stream.inner.sent, data);
+        }
+    }
+
+    #[test]
+    fn a_blocked_stream_takes_one_message_and_goes_on_later() {
+        let mut stream = Substream::new(Fake::default());
+        stream.inner.blocked = true;
+        let data = [7; 20_000];
+        assert_eq!(stream.write(&data).now_or_never().unwrap().unwrap(), 8000);
+        assert!(stream.write(&data).now_or_never().is_none());
+        assert!(stream.flush().now_or_never().is_none());
+        assert!(stream.close().now_or_never().is_none());
+        stream.inner.blocked = false;
+        stream.close().now_or_never().unwrap().unwrap();
+        assert_eq!((stream.inner.sent.len(), stream.inner.closed), (8000, true));
+    }
+
+    #[test]
+    fn an_error_of_a_flush_that_nobody_asked_for_is_not_lost() {
+        let mut stream = Substream::new(Fake::default());
+        stream.inner.broken = true;
+        stream.write(&[7]).now_or_never().unwrap().unwrap();
+        let error = stream.flush().now_or_never().unwrap().unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+}

@@ -3,7 +3,6 @@
 use std::{
     future::poll_fn,
     sync::{Mutex, MutexGuard},
-    time::Instant,
 };
 
 use futures::{
@@ -334,7 +333,7 @@ async fn the_quic_transport_in_the_same_binary_does_no_harm() {
             }
         }
     };
-    assert_eq!(timeout(5 * SECOND, connected).await.unwrap(), bob.peer);
+    assert_eq!(timeout(10 * SECOND, connected).await.unwrap(), bob.peer);
 }
 
 #[test]
@@ -380,96 +379,28 @@ fn addresses_are_told_apart() {
     )));
 }
 
-async fn dials(count: usize) -> Vec<Duration> {
-    let mut bob = Node::new().await;
-    let (_, mut alice) = transport();
-    let mut times = Vec::new();
-    for _ in 0..count {
-        let begin = Instant::now();
-        let dial = alice.dial(bob.address.clone(), DIAL).unwrap();
-        let (_, mut muxer) = dial.await.unwrap();
-        times.push(begin.elapsed());
-        let echo = echo(bob.accepted().await.muxer);
-        assert_works(&mut muxer).await;
-        close(muxer).await;
-        echo.abort();
+#[test]
+fn at_most_400_incoming_connections_are_set_up() {
+    let incoming = Arc::new(());
+    let mut slots = Vec::new();
+    for _ in 0..400 {
+        assert!(has_room(&incoming));
+        slots.push(incoming.clone());
     }
-    times.sort();
-    times
+    assert!(!has_room(&incoming));
+    slots.pop();
+    assert!(has_room(&incoming));
 }
 
 #[tokio::test]
 async fn one_dial_after_the_other_works() {
-    dials(20).await;
-}
-
-/// Prints how long dials take; the number of them is `PXP_DIALS`.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn measure_dials() {
-    let count = std::env::var("PXP_DIALS").map_or(200, |count| count.parse().unwrap());
-    let times = dials(count).await;
-    let hedged = times
-        .iter()
-        .filter(|time| **time > hedge::NEXT_AFTER)
-        .count();
-    println!(
-        "{count} dials: median {:?}, p99 {:?}, max {:?}, {hedged} hedged",
-        times[count / 2],
-        times[count * 99 / 100],
-        times[count - 1],
-    );
-}
-
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn measure_dead() {
-    let metrics = tokio::runtime::Handle::current().metrics();
-    let fds = || std::fs::read_dir("/proc/self/fd").unwrap().count();
-    let rss = || std::fs::read_to_string("/proc/self/statm").unwrap();
+    let mut bob = Node::new().await;
     let (_, mut alice) = transport();
-    let bob = Node::new().await;
-    println!(
-        "start tasks {} fds {} {}",
-        metrics.num_alive_tasks(),
-        fds(),
-        rss()
-    );
-    let dead: Multiaddr = "/ip4/127.0.0.1/udp/9/webrtc-direct/certhash/uEiDikp5KVUgkLta1EjUN-IKbHk-dUBg8VzKgf5nXxLK46w".parse().unwrap();
-    for _ in 0..3 {
-        let begin = Instant::now();
-        let dials: Vec<_> = (0..20)
-            .map(|_| alice.dial(dead.clone(), DIAL).unwrap())
-            .collect();
-        let results = future::join_all(dials).await;
-        println!("{:?} {:?}", begin.elapsed(), results[0].as_ref().err());
-        tokio::time::sleep(4 * SECOND).await;
-        println!(
-            "after 20 dead dials: tasks {} fds {} {}",
-            metrics.num_alive_tasks(),
-            fds(),
-            rss()
-        );
-    }
-    let begin = Instant::now();
     for _ in 0..20 {
-        let (_, muxer) = bob.dial(&bob.address).await.unwrap();
+        let dial = alice.dial(bob.address.clone(), DIAL).unwrap();
+        let (_, mut muxer) = dial.await.unwrap();
+        let _echo = echo(bob.accepted().await.muxer);
+        assert_works(&mut muxer).await;
         close(muxer).await;
-    }
-    println!(
-        "20 live {:?}: tasks {} fds {} {}",
-        begin.elapsed(),
-        metrics.num_alive_tasks(),
-        fds(),
-        rss()
-    );
-    for _ in 0..8 {
-        tokio::time::sleep(5 * SECOND).await;
-        println!(
-            "later: tasks {} fds {} {}",
-            metrics.num_alive_tasks(),
-            fds(),
-            rss()
-        );
     }
 }
