@@ -99,7 +99,10 @@ async fn until_gone(nodes: &mut [Node], which: usize, gone: PeerId) -> Option<Li
             why = Some(error);
             None
         }
-        PxpEvent::Disconnected { peer } => Some(assert_eq!(peer, gone)),
+        PxpEvent::Disconnected { peer } => {
+            assert_eq!(peer, gone);
+            Some(())
+        }
         _ => None,
     })
     .await;

@@ -532,7 +532,10 @@ async fn an_error_of_the_callers_stream_on_a_live_link_keeps_its_source() {
                 failed = Some(error);
                 None
             }
-            PxpEvent::Disconnected { peer } => Some(assert_eq!(peer, other)),
+            PxpEvent::Disconnected { peer } => {
+                assert_eq!(peer, other);
+                Some(())
+            }
             other => panic!("{other:?}"),
         })
         .await;
@@ -664,7 +667,10 @@ async fn assert_disconnected_at_once(mut node: Node, gone: libp2p::PeerId) {
         0,
         "a disconnect",
         |event| match event {
-            PxpEvent::Disconnected { peer } => Some(assert_eq!(peer, gone)),
+            PxpEvent::Disconnected { peer } => {
+                assert_eq!(peer, gone);
+                Some(())
+            }
             _ => None,
         },
     )
