@@ -1,7 +1,7 @@
 //! A node for real use, one per process or machine: joins a network, finds peers until it has
 //! enough, and chats with all of them.
 
-use std::{error::Error, fs, io, path::PathBuf, time::Duration};
+use std::{error::Error, fs, io, io::BufRead, path::PathBuf, pin::pin, time::Duration};
 
 use clap::Parser;
 use futures::StreamExt;
@@ -11,11 +11,11 @@ use libp2p::{
     multiaddr::Protocol,
     noise,
     request_response::{self, ProtocolSupport},
-    swarm::{NetworkBehaviour, SwarmEvent},
+    swarm::{DialError, NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
 use pxp::{Config, NetworkId, PxpEvent};
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::sync::mpsc;
 
 /// A peer-to-peer chat that needs no server, only one address of anybody who takes part.
 #[derive(Parser)]
@@ -70,17 +70,17 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     };
     for address in listen {
         let listened = swarm.listen_on(address.clone());
-        listened.map_err(|error| format!("cannot listen at {address}: {}", root(&error)))?;
+        listened.map_err(|error| format!("cannot listen at {address}: {}", one_line(&error)))?;
     }
-    bootstrap(&mut swarm, &options);
 
-    let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    let mut stdin_is_open = true;
+    let mut lines = stdin_lines();
+    let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut pause = tokio::time::interval(PAUSE);
-    pause.reset();
     let mut is_asking = false;
     loop {
         tokio::select! {
+            biased; // so that the node knows its own addresses before it dials any
+            _ = &mut interrupt => return close(swarm).await,
             event = swarm.select_next_some() => {
                 is_asking &= !is_end_of_query(&event);
                 let is_new_peer = matches!(event, SwarmEvent::Behaviour(NodeEvent::Pxp(PxpEvent::Connected { .. })));
@@ -96,13 +96,25 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
                     is_asking = ask(&mut swarm, options.peers);
                 }
             }
-            line = lines.next_line(), if stdin_is_open => match line? {
-                Some(line) => say(&mut swarm, &line),
-                None => stdin_is_open = false,
-            },
-            _ = tokio::signal::ctrl_c() => return close(swarm).await,
+            // At its end nobody will type any more, and the node goes on.
+            Some(line) = lines.recv() => say(&mut swarm, &line),
         }
     }
+}
+
+/// What is typed. In a thread of its own, for nothing but a line can end a read from a terminal, and
+/// the program shall end without one.
+fn stdin_lines() -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel(16);
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+            if sender.blocking_send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
 fn keypair(options: &Options) -> Result<Keypair, String> {
@@ -157,10 +169,20 @@ async fn swarm(key: Keypair, network: &NetworkId) -> Result<Swarm<Node>, Box<dyn
 
 fn bootstrap(swarm: &mut Swarm<Node>, options: &Options) {
     for address in &options.bootstrap {
-        if let Err(error) = swarm.dial(address.clone()) {
-            println!("cannot dial {address}: {error}");
+        // All nodes may be started with the same list, which then names each to itself.
+        if !is_own(swarm, address)
+            && let Err(error) = swarm.dial(address.clone())
+        {
+            print_dial_error(swarm, &error);
         }
     }
+}
+
+fn is_own(swarm: &Swarm<Node>, address: &Multiaddr) -> bool {
+    let local = Protocol::P2p(*swarm.local_peer_id());
+    let mut listeners = swarm.listeners();
+    address.iter().last() == Some(local.clone())
+        || listeners.any(|own| own == address || own.clone().with(local.clone()) == *address)
 }
 
 /// Asks for one more peer, if one is wanted and somebody can be asked.
@@ -199,7 +221,7 @@ fn on_event(swarm: &mut Swarm<Node>, event: SwarmEvent<NodeEvent>) {
                 address.with(Protocol::P2p(*swarm.local_peer_id()))
             );
         }
-        SwarmEvent::OutgoingConnectionError { error, .. } => println!("cannot connect: {error}"),
+        SwarmEvent::OutgoingConnectionError { error, .. } => print_dial_error(swarm, &error),
         SwarmEvent::Behaviour(NodeEvent::Pxp(event)) => print_event(swarm, event),
         SwarmEvent::Behaviour(NodeEvent::Chat(request_response::Event::Message {
             peer,
@@ -214,6 +236,21 @@ fn on_event(swarm: &mut Swarm<Node>, event: SwarmEvent<NodeEvent>) {
             let _ = swarm.behaviour_mut().chat.send_response(channel, ());
         }
         _ => {}
+    }
+}
+
+fn print_dial_error(swarm: &Swarm<Node>, error: &DialError) {
+    match error {
+        DialError::LocalPeerId { address } => println!("{address} is this node itself"),
+        DialError::Transport(errors) => {
+            for (address, error) in errors {
+                match is_own(swarm, address) {
+                    true => println!("{address} is this node itself"),
+                    false => println!("cannot connect to {address}: {}", one_line(error)),
+                }
+            }
+        }
+        error => println!("cannot connect: {}", one_line(error)),
     }
 }
 
@@ -249,6 +286,9 @@ async fn close(mut swarm: Swarm<Node>) -> Result<(), Box<dyn Error>> {
 }
 
 /// The innermost cause, which says what is wrong.
-fn root(error: &dyn Error) -> &dyn Error {
-    error.source().map_or(error, root)
+fn one_line(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => one_line(source),
+        None => error.to_string().replace('\n', ""),
+    }
 }

@@ -2,8 +2,9 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    fmt,
+    fmt, io,
     num::NonZeroU8,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -11,12 +12,15 @@ use futures::FutureExt;
 use futures_timer::Delay;
 use libp2p::{
     Multiaddr, PeerId,
-    core::{ConnectedPoint, Endpoint, transport::PortUse},
+    core::{
+        ConnectedPoint, Endpoint,
+        transport::{PortUse, TransportError},
+    },
     identity::Keypair,
     swarm::{
-        CloseConnection, ConnectionDenied, ConnectionId, ExternalAddresses, FromSwarm,
-        ListenAddresses, ListenOpts, NetworkBehaviour, NotifyHandler, THandler, THandlerInEvent,
-        THandlerOutEvent, ToSwarm,
+        CloseConnection, ConnectionDenied, ConnectionId, DialError, ExternalAddresses, FromSwarm,
+        ListenAddresses, ListenError, ListenOpts, NetworkBehaviour, NotifyHandler, THandler,
+        THandlerInEvent, THandlerOutEvent, ToSwarm,
         dial_opts::{DialOpts, PeerCondition},
     },
 };
@@ -48,8 +52,9 @@ pub struct Behaviour {
     port: Option<BehaviourPort>,
     /// Where to listen on our own account; decided at the first poll.
     listens: Option<Vec<ListenOpts>>,
-    /// Dials of the caller's streams that the swarm was not yet asked for, and all that are under way.
+    /// Dials of the caller's streams that the swarm was not yet asked for.
     dials: VecDeque<DialOpts>,
+    /// The caller's streams that are being dialed or are connections, until they end.
     streams: HashMap<ConnectionId, Multiaddr>,
     listen_addresses: ListenAddresses,
     external_addresses: ExternalAddresses,
@@ -201,15 +206,40 @@ impl Behaviour {
         self.port.as_ref().ok_or(StreamError::NoTransport)
     }
 
-    /// What went wrong with the caller's stream behind this address.
+    /// What went wrong with the caller's stream behind this address, which has ended.
     fn stream_failure(&self, address: &Multiaddr) -> Option<LinkError> {
         self.port.as_ref()?.failure(address)
     }
 
-    fn on_failed(&mut self, connection: ConnectionId, stream: Option<&Multiaddr>) {
-        let error =
-            stream.map(|address| self.stream_failure(address).unwrap_or(LinkError::Aborted));
+    /// `otherwise` is why the stream failed if the transport does not know of it.
+    fn on_failed(
+        &mut self,
+        connection: ConnectionId,
+        stream: Option<&Multiaddr>,
+        otherwise: LinkError,
+    ) {
+        let error = stream.map(|address| self.stream_failure(address).unwrap_or(otherwise));
         self.tell(Input::Failed { connection, error });
+    }
+
+    /// Why a link ended. Where the caller's stream broke, that is why, for the multiplexer only
+    /// tells the link that nothing more will come.
+    fn end_of_link(
+        &self,
+        connection: ConnectionId,
+        result: Result<(), LinkError>,
+    ) -> Result<(), LinkError> {
+        use crate::error::ProtocolError::Truncated;
+
+        let stream = self.streams.get(&connection);
+        let port = self.port.as_ref();
+        let broken = stream.and_then(|address| port?.failure_so_far(address));
+        match (broken, result) {
+            (Some(error), Ok(()) | Err(LinkError::Io(_) | LinkError::Protocol(Truncated))) => {
+                Err(error)
+            }
+            (_, result) => result,
+        }
     }
 
     fn on_addresses_changed(&mut self) {
@@ -335,9 +365,12 @@ impl NetworkBehaviour for Behaviour {
         match event {
             FromSwarm::ConnectionEstablished(established) => {
                 let connection = established.connection_id;
-                self.streams.remove(&connection);
                 let endpoint = established.endpoint;
-                let is_stream = route::is_stream(stream_address(endpoint));
+                let address = stream_address(endpoint);
+                let is_stream = route::is_stream(address);
+                if is_stream {
+                    self.streams.insert(connection, address.clone());
+                }
                 self.tell(Input::Established(Established {
                     connection,
                     peer: established.peer_id,
@@ -347,17 +380,26 @@ impl NetworkBehaviour for Behaviour {
                 }));
             }
             FromSwarm::ConnectionClosed(closed) => {
-                let error = self.stream_failure(stream_address(closed.endpoint));
                 let connection = closed.connection_id;
+                self.streams.remove(&connection);
+                let error = self.stream_failure(stream_address(closed.endpoint));
                 self.tell(Input::Closed { connection, error });
             }
             FromSwarm::DialFailure(failure) => {
                 let stream = self.streams.remove(&failure.connection_id);
-                self.on_failed(failure.connection_id, stream.as_ref());
+                let otherwise = match failure.error {
+                    DialError::Transport(errors) => not_secured(errors.iter().map(|(_, e)| e)),
+                    _ => LinkError::Aborted,
+                };
+                self.on_failed(failure.connection_id, stream.as_ref(), otherwise);
             }
             FromSwarm::ListenFailure(failure) => {
                 let stream = Some(failure.local_addr).filter(|address| route::is_stream(address));
-                self.on_failed(failure.connection_id, stream);
+                let otherwise = match failure.error {
+                    ListenError::Transport(error) => not_secured([error]),
+                    _ => LinkError::Aborted,
+                };
+                self.on_failed(failure.connection_id, stream, otherwise);
             }
             _ => {}
         }
@@ -372,7 +414,10 @@ impl NetworkBehaviour for Behaviour {
         self.tell(match event {
             FromLink::Opened => Input::LinkOpened { connection },
             FromLink::Frame(frame) => Input::Frame { connection, frame },
-            FromLink::Closed(result) => Input::LinkClosed { connection, result },
+            FromLink::Closed(result) => Input::LinkClosed {
+                connection,
+                result: self.end_of_link(connection, result),
+            },
         });
     }
 
@@ -405,6 +450,19 @@ fn side(endpoint: &ConnectedPoint) -> Side {
             ..
         } => Side::Dialer,
         _ => Side::Listener,
+    }
+}
+
+/// Why a stream failed of which our transport reported nothing: it was not asked, or a timeout of
+/// the swarm's own struck before it was done.
+fn not_secured<'a>(errors: impl IntoIterator<Item = &'a TransportError<io::Error>>) -> LinkError {
+    let is_other = |error: &TransportError<_>| matches!(error, TransportError::Other(_));
+    match errors.into_iter().any(is_other) {
+        true => LinkError::Handshake(Arc::new(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the swarm gave the stream up before it was secured",
+        ))),
+        false => LinkError::Aborted,
     }
 }
 

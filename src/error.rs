@@ -45,12 +45,13 @@ pub enum JoinError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StreamError {
-    /// The behaviour was made without a transport: only [`pxp::new`](crate::new) makes one that
-    /// carries streams.
+    /// The behaviour was made without a transport, or its transport was dropped: only
+    /// [`pxp::new`](crate::new) makes one that carries streams.
     #[error("streams need the transport that `pxp::new` makes")]
     NoTransport,
-    /// The transport of this behaviour was dropped, or too many streams wait to be secured.
-    #[error("the transport takes no more streams")]
+    /// As many streams wait as may: 64 for each of `connect` and `accept`. They are taken when the
+    /// swarm is polled.
+    #[error("too many streams wait for the swarm to be polled")]
     Busy,
     /// The behaviour was closed.
     #[error("the peer exchange is closed")]
@@ -230,7 +231,8 @@ pub enum LinkError {
     /// node. The swarm's own error event of this connection has the cause.
     #[error("the swarm did not take the stream")]
     Aborted,
-    /// A stream of the caller could not be secured: the other end is no libp2p node.
+    /// A stream of the caller could not be secured in time, or at all: the other end is no libp2p
+    /// node.
     #[error("the stream could not be secured")]
     Handshake(#[source] Arc<io::Error>),
 }

@@ -72,6 +72,12 @@ impl BehaviourPort {
         Ok(())
     }
 
+    /// What has gone wrong so far with the stream of this address.
+    pub(crate) fn failure_so_far(&self, address: &Multiaddr) -> Option<LinkError> {
+        let id = StreamId::parse(address)?;
+        self.0.lock().failures.get(&id)?.clone()
+    }
+
     /// Takes out what went wrong with the stream of this address and forgets the stream. To be
     /// called when its dial or its connection has ended, whether or not it failed.
     pub(crate) fn failure(&self, address: &Multiaddr) -> Option<LinkError> {
@@ -355,8 +361,10 @@ mod tests {
         let (behaviour, transport) = ports();
         behaviour.accept(stream()).unwrap();
         let ticket = accepted(&transport).unwrap().ticket;
+        assert!(behaviour.failure_so_far(&ticket.address()).is_none());
         let error = ticket.stream_failed(io::Error::other("cause"));
         ticket.handshake_failed(error);
+        assert!(behaviour.failure_so_far(&ticket.address()).is_some());
         let failure = behaviour.failure(&ticket.address()).unwrap();
         assert!(matches!(&failure, LinkError::Io(error) if error.to_string() == "cause"));
         assert!(behaviour.failure(&ticket.address()).is_none());

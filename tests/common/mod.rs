@@ -25,6 +25,15 @@ pub async fn swarm<B: NetworkBehaviour>(
     config: Config,
     behaviour: impl FnOnce(pxp::Behaviour) -> B,
 ) -> Swarm<B> {
+    swarm_with(config, behaviour, |config| config).await
+}
+
+/// The same with a choice of the swarm's own configuration.
+pub async fn swarm_with<B: NetworkBehaviour>(
+    config: Config,
+    behaviour: impl FnOnce(pxp::Behaviour) -> B,
+    swarm_config: impl FnOnce(libp2p::swarm::Config) -> libp2p::swarm::Config,
+) -> Swarm<B> {
     let key = libp2p::identity::Keypair::generate_ed25519();
     let (transport, pxp) = pxp::new(&key, config);
     SwarmBuilder::with_existing_identity(key)
@@ -52,6 +61,7 @@ pub async fn swarm<B: NetworkBehaviour>(
         .unwrap()
         .with_behaviour(|_| behaviour(pxp))
         .unwrap()
+        .with_swarm_config(swarm_config)
         .build()
 }
 

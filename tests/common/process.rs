@@ -1,0 +1,119 @@
+//! Example programs as processes, to be spoken to and ended like by a user.
+#![allow(dead_code, missing_docs, unreachable_pub)]
+
+use std::{path::PathBuf, process::ExitStatus, process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader},
+    process::{Child, ChildStdin, Command},
+    sync::mpsc,
+};
+
+/// No program takes so long to say or do what is waited for, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running example, killed when dropped.
+pub struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: mpsc::UnboundedReceiver<String>,
+    log: Vec<String>,
+}
+
+impl Process {
+    pub fn start(example: &str, args: &[&str]) -> Self {
+        let mut child = Command::new(path(example))
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!("{error}: `cargo test` or `cargo build --examples` makes {example}")
+            });
+        let (sender, lines) = mpsc::unbounded_channel();
+        read_lines(child.stdout.take().unwrap(), sender.clone());
+        read_lines(child.stderr.take().unwrap(), sender);
+        Self {
+            stdin: child.stdin.take(),
+            child,
+            lines,
+            log: Vec::new(),
+        }
+    }
+
+    /// Waits for a line with `text` in it, and skips those before.
+    pub async fn line(&mut self, text: &str) -> String {
+        let found = tokio::time::timeout(PATIENCE, async {
+            while let Some(line) = self.lines.recv().await {
+                self.log.push(line.clone());
+                if line.contains(text) {
+                    return Some(line);
+                }
+            }
+            None
+        });
+        let found = found.await.ok().flatten();
+        found.unwrap_or_else(|| panic!("no line with {text:?}, but\n{}", self.log.join("\n")))
+    }
+
+    /// Types a line.
+    pub async fn say(&mut self, line: &str) {
+        self.write(format!("{line}\n").as_bytes()).await;
+    }
+
+    pub async fn write(&mut self, bytes: &[u8]) {
+        let stdin = self.stdin.as_mut().expect("an open stdin");
+        stdin.write_all(bytes).await.unwrap();
+        stdin.flush().await.unwrap();
+    }
+
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// Sends a signal, by its name without `SIG`.
+    #[cfg(unix)]
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs");
+        let kill = format!("kill -{name} {pid}");
+        let sent = std::process::Command::new("sh")
+            .args(["-c", &kill])
+            .status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// Waits for its end. Returns how it ended and all that it printed.
+    pub async fn end(mut self) -> (ExitStatus, Vec<String>) {
+        let ended = tokio::time::timeout(PATIENCE, async {
+            while let Some(line) = self.lines.recv().await {
+                self.log.push(line);
+            }
+            self.child.wait().await.unwrap()
+        });
+        match ended.await {
+            Ok(status) => (status, self.log),
+            Err(_) => panic!("it runs on:\n{}", self.log.join("\n")),
+        }
+    }
+}
+
+fn read_lines(from: impl AsyncRead + Unpin + Send + 'static, to: mpsc::UnboundedSender<String>) {
+    tokio::spawn(async move {
+        let mut lines = BufReader::new(from).lines();
+        while let Ok(Some(line)) = lines.next_line().await {
+            if to.send(line).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Where `cargo test` puts an example: beside the directory of this test.
+fn path(example: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(|deps| deps.parent()).unwrap();
+    let name = format!("{example}{}", std::env::consts::EXE_SUFFIX);
+    profile.join("examples").join(name)
+}
