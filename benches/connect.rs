@@ -3,6 +3,7 @@
 //! costs.
 
 use std::{
+    convert::Infallible,
     error::Error,
     io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
@@ -96,9 +97,13 @@ async fn measure() -> Result<()> {
                 failed += 1;
             }
         }
-        match tokio::time::timeout(PATIENCE, dial(floor.address.clone())).await {
-            Ok(Ok(time)) => floor_ms.push(time),
-            failure => println!("the bare dial failed: {failure:?}"),
+        // The asker serves its peers meanwhile, or they would take it for dead.
+        tokio::select! {
+            dialed = tokio::time::timeout(PATIENCE, dial(floor.address.clone())) => match dialed {
+                Ok(Ok(time)) => floor_ms.push(time),
+                failure => println!("the bare dial failed: {failure:?}"),
+            },
+            never = idle(&mut asker) => match never {},
         }
     }
     report("get_new_peer", &mut direct_ms);
@@ -210,6 +215,10 @@ async fn serve<B: NetworkBehaviour>(
         println!("{}", address.with(Protocol::P2p(*swarm.local_peer_id())));
         std::io::stdout().flush()?;
     }
+    match idle(&mut swarm).await {}
+}
+
+async fn idle<B: NetworkBehaviour>(swarm: &mut Swarm<B>) -> Infallible {
     loop {
         swarm.select_next_some().await;
     }
