@@ -196,11 +196,11 @@ fn a_place_kept_for_somebody_who_never_comes_is_free_again_after_25_seconds() {
         matches!(content, SignalContent::Answer(_))
     };
     assert!(offered(&mut sim, 100));
-    for n in 0..5 {
+    for n in 0..6 {
         assert!(!offered(&mut sim, 101 + n));
         sim.run(4 * SECOND);
     }
-    sim.run(5 * SECOND);
+    sim.run(SECOND);
     assert!(offered(&mut sim, 110));
     sim.end();
 }
