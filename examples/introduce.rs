@@ -50,14 +50,14 @@ async fn main() -> Result<()> {
     events(&mut nodes, 4, |event| {
         matches!(event, PxpEvent::Connected { .. })
     })
-    .await;
+    .await?;
     say("A and C are peers of B, and know nobody else; A asks for a new peer");
 
     nodes[A].behaviour_mut().pxp.get_new_peer()?;
     let met = events(&mut nodes, 2, |event| {
         matches!(event, PxpEvent::Connected { .. })
     })
-    .await;
+    .await?;
     for (node, event) in met {
         say(&format!("{} reports {event:?}", NAMES[node]));
     }
@@ -86,7 +86,7 @@ async fn main() -> Result<()> {
     events(&mut nodes, 2, |event| {
         matches!(event, PxpEvent::Disconnected { .. })
     })
-    .await;
+    .await?;
     for (node, other) in [(0, ids[C]), (1, ids[A])] {
         let peers: Vec<_> = nodes[node].behaviour().pxp.peers().collect();
         if peers != [&other] || !nodes[node].is_connected(&other) {
@@ -134,16 +134,20 @@ async fn events(
     nodes: &mut [Swarm<Node>],
     count: usize,
     is_wanted: impl Fn(&PxpEvent) -> bool,
-) -> Vec<(usize, PxpEvent)> {
+) -> Result<Vec<(usize, PxpEvent)>> {
     let mut found = Vec::new();
     while found.len() < count {
         let event = drive(nodes, |node, event| match event {
             SwarmEvent::Behaviour(NodeEvent::Pxp(event)) => Some((node, event)),
             _ => None,
         });
-        found.extend(Some(event.await).filter(|(_, event)| is_wanted(event)));
+        match event.await {
+            (_, PxpEvent::QueryFailed { error, .. }) => return Err(error.into()),
+            (node, event) if is_wanted(&event) => found.push((node, event)),
+            _ => {}
+        }
     }
-    found
+    Ok(found)
 }
 
 /// Sends 4 MiB and receives as many at the same time; the hash of what came, if it is right.

@@ -5,7 +5,7 @@ use std::error::Error;
 
 use futures::{StreamExt, future::select_all};
 use libp2p::{Swarm, SwarmBuilder, identity::Keypair, swarm::SwarmEvent};
-use pxp::{Config, Origin, PxpEvent};
+use pxp::{Config, Origin, PxpEvent, Reach};
 use tokio_util::compat::TokioAsyncReadCompatExt;
 
 const NAMES: [&str; 3] = ["A", "B", "C"];
@@ -44,7 +44,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
 fn node() -> Result<Swarm<pxp::Behaviour>, Box<dyn Error>> {
     let key = Keypair::generate_ed25519();
-    let (transport, behaviour) = pxp::new(&key, Config::new("own-stream".parse()?));
+    // A pipe does not show that all nodes are on this machine, where loopback addresses may be used.
+    let config = Config::new("own-stream".parse()?).with_reach(Reach::Machine);
+    let (transport, behaviour) = pxp::new(&key, config);
     Ok(SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_other_transport(|_| transport)?

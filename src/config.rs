@@ -7,6 +7,7 @@ use libp2p::{Multiaddr, PeerId};
 use crate::{error::JoinError, id::NetworkId, message::MAX_NETWORKS};
 
 /// How a [`Behaviour`](crate::Behaviour) behaves.
+#[must_use]
 pub struct Config {
     pub(crate) networks: Vec<NetworkId>,
     pub(crate) incoming: Incoming,
@@ -14,6 +15,7 @@ pub struct Config {
     pub(crate) limits: Limits,
     pub(crate) token_ttl: Duration,
     pub(crate) query_timeout: Duration,
+    pub(crate) reach: Reach,
 }
 
 impl Config {
@@ -26,6 +28,7 @@ impl Config {
             limits: Limits::default(),
             token_ttl: Duration::from_secs(15),
             query_timeout: Duration::from_secs(30),
+            reach: Reach::default(),
         }
     }
 
@@ -69,12 +72,37 @@ impl Config {
         self
     }
 
+    /// How near the nodes of the network are. Default: [`Reach::Global`], which is right unless all of
+    /// them are on one site or machine and some are reached in a way that does not show it, as by a
+    /// stream of the caller.
+    pub fn with_reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
+    }
+
     /// How long a query may take, all candidates together. Default: 30 s, which covers one dial
     /// that times out and still leaves time for two more candidates.
     pub fn with_query_timeout(mut self, timeout: Duration) -> Self {
         self.query_timeout = timeout;
         self
     }
+}
+
+/// How near to each other the nodes of a network are, and so which addresses they give away and dial.
+///
+/// An introducer could otherwise aim a node at its own machine or site, and would be told what is
+/// there. Addresses as near as the introducer itself are used in any case.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reach {
+    /// Anywhere: only public addresses are used.
+    #[default]
+    Global,
+    /// All on one site, or in one private network: private and link-local addresses are used too, and
+    /// names.
+    Site,
+    /// All on one machine: loopback addresses are used too.
+    Machine,
 }
 
 impl fmt::Debug for Config {
@@ -85,6 +113,7 @@ impl fmt::Debug for Config {
             .field("limits", &self.limits)
             .field("token_ttl", &self.token_ttl)
             .field("query_timeout", &self.query_timeout)
+            .field("reach", &self.reach)
             .finish_non_exhaustive()
     }
 }
@@ -92,6 +121,7 @@ impl fmt::Debug for Config {
 /// Whether other nodes may be introduced to this one. Nodes that dial it on their own are the
 /// swarm's business (see `libp2p-connection-limits`).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Incoming {
     /// Introductions are accepted up to [`Limits::with_max_peers`].
     #[default]
@@ -103,7 +133,7 @@ pub enum Incoming {
 /// The application's own source of candidates, asked at each request of a peer for peers.
 pub trait Candidates: Send + 'static {
     /// Names at most `limit` candidates of `network` for `asker`. Called while the swarm is polled,
-    /// so it must not block. What it names comes before the node's own random sample; unknown peers
+    /// so it must neither block nor panic. What it names comes before the node's own random sample; unknown peers
     /// without addresses, duplicates and the asker itself are left out.
     fn candidates(&mut self, network: &NetworkId, asker: &PeerId, limit: usize) -> Vec<Candidate>;
 }
@@ -133,8 +163,8 @@ impl Candidate {
         }
     }
 
-    /// A peer outside the peer exchange that can be dialed at `addresses`, of which the first four
-    /// are used. The application vouches that it wants to be dialed there.
+    /// A node of the network that is no peer of this one and can be dialed at `addresses`, of which the
+    /// first four are used. The application vouches that it wants to be dialed there.
     pub fn vouched(peer: PeerId, addresses: impl IntoIterator<Item = Multiaddr>) -> Self {
         Self {
             peer,
@@ -143,7 +173,9 @@ impl Candidate {
     }
 }
 
-/// How much others may ask of this node.
+/// How much others may ask of this node. What is counted for a peer is counted anew when it comes back
+/// after its last link has ended.
+#[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
     pub(crate) max_peers: usize,
@@ -164,8 +196,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// With this many peers the node is full: it accepts no introductions, and refuses links that
-    /// others open. Links that it opens itself are not limited. Default: 512, at 4 KiB each.
+    /// With this many peers, those counted who were told that they may come, the node is full: it
+    /// accepts no introductions, and refuses links that others open. Peers that it dials or finds
+    /// itself, and streams that it was given, are not limited. Default: 512, at 4 KiB each.
     pub fn with_max_peers(mut self, peers: usize) -> Self {
         self.max_peers = peers;
         self

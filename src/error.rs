@@ -89,8 +89,11 @@ pub enum QueryError {
     /// allows.
     #[error("no new peer within {0:?}")]
     Timeout(Duration),
-    /// The behaviour was closed, or left the network, while the query ran.
-    #[error("the peer exchange was closed or left the network")]
+    /// The behaviour left the network while the query ran.
+    #[error("the network was left")]
+    LeftNetwork,
+    /// The behaviour was closed while the query ran.
+    #[error("the peer exchange was closed")]
     Closed,
 }
 

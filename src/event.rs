@@ -13,6 +13,7 @@ use crate::{
 pub enum PxpEvent {
     /// A peer is there, once a peer, at its first link. Any protocol of the swarm may use the
     /// connection from now on.
+    #[non_exhaustive]
     Connected {
         /// The peer.
         peer: PeerId,

@@ -7,7 +7,7 @@
 //! were answered ([`answer`]).
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +18,7 @@ use web_time::Instant;
 
 pub(crate) use self::link::Side;
 use self::{
-    address::OwnAddresses,
+    address::{OwnAddresses, Scope},
     answer::Answers,
     lifecycle::End,
     link::{Link, Live, State},
@@ -136,11 +136,13 @@ pub(crate) struct Exchange {
     limits: Limits,
     token_ttl: Duration,
     query_timeout: Duration,
+    /// The nearest addresses that are used through every introducer.
+    reach: Scope,
     phase: Phase,
     addresses: OwnAddresses,
     links: HashMap<ConnectionId, Link>,
     /// Dials of ours that are under way.
-    dials: HashSet<ConnectionId>,
+    dials: HashMap<ConnectionId, PeerId>,
     roster: Roster,
     /// The sessions that we relay, each by its asker's leg.
     sessions: Expiries<(ConnectionId, SessionId)>,
@@ -173,10 +175,11 @@ impl Exchange {
             limits: config.limits,
             token_ttl: config.token_ttl.min(LONGEST),
             query_timeout: config.query_timeout.min(LONGEST),
+            reach: config.reach.into(),
             phase: Phase::Open,
             addresses: OwnAddresses::default(),
             links: HashMap::new(),
-            dials: HashSet::new(),
+            dials: HashMap::new(),
             roster: Roster::default(),
             sessions: Expiries::default(),
             queries: Queries::default(),
@@ -281,7 +284,10 @@ impl Exchange {
         if is_member {
             let others = self.networks.iter().filter(|other| *other != network);
             self.networks = others.cloned().collect();
-            self.fail_queries(|query| query.network() == Some(network), QueryError::Closed);
+            self.fail_queries(
+                |query| query.network() == Some(network),
+                QueryError::LeftNetwork,
+            );
             self.on_networks_changed(now);
         }
         is_member
@@ -332,6 +338,11 @@ impl Exchange {
 
     fn is_full(&self) -> bool {
         self.roster.len() >= self.limits.max_peers
+    }
+
+    /// Whether all places are taken or kept for those who were told that they may come.
+    fn has_no_place(&self) -> bool {
+        self.roster.len() + self.answers.kept_places() >= self.limits.max_peers
     }
 
     /// All connections, in an order that does not depend on a hasher.

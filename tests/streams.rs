@@ -96,6 +96,7 @@ async fn a_link_has_the_right_roles(ends: (impl Duplex, impl Duplex)) {
                 connection,
                 networks,
                 origin,
+                ..
             }) => {
                 assert_eq!(peer, ids[1 - node]);
                 assert_eq!(networks, ["test".parse().unwrap()]);

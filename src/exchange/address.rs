@@ -8,14 +8,14 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use crate::message::MAX_ADDRESSES;
+use crate::{config::Reach, message::MAX_ADDRESSES};
 
 /// How far an address reaches. Through an introducer that is reached at one scope, addresses of
 /// that scope and of every wider one are used, so that nobody far away can aim us at our own
 /// machine or site.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {
-    /// This machine: loopback, memory, streams of the caller.
+    /// This machine: loopback, memory.
     Machine,
     /// This site: private and link-local addresses, and names, which may resolve to any.
     Site,
@@ -23,6 +23,16 @@ pub(super) enum Scope {
     Global,
     /// Nowhere: unspecified, multicast, broadcast, documentation.
     Never,
+}
+
+impl From<Reach> for Scope {
+    fn from(reach: Reach) -> Self {
+        match reach {
+            Reach::Machine => Self::Machine,
+            Reach::Site => Self::Site,
+            Reach::Global => Self::Global,
+        }
+    }
 }
 
 impl Scope {
@@ -39,14 +49,12 @@ impl Scope {
         }
     }
 
-    /// The scope of an address at which an introducer is reached. A name proves nothing, and a
-    /// circuit tells where its relay is.
+    /// The scope of an address at which an introducer is reached. A name proves nothing, a circuit
+    /// tells where its relay is, and a stream of the caller may lead anywhere.
     pub(super) fn of_introducer(address: &Multiaddr) -> Self {
         match address.iter().next() {
             _ if is_circuit(address) => Self::Global,
-            Some(Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Memory(_) | Protocol::Unix(_)) => {
-                Self::of(address)
-            }
+            Some(Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Memory(_)) => Self::of(address),
             _ => Self::Global,
         }
     }

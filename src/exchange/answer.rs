@@ -26,10 +26,15 @@ const REPLAY_TTL: Duration = Duration::from_secs(60);
 /// With more in a minute, new ones are refused: forgetting one would open it to replay.
 const MAX_REPLAYS: usize = 32 * 1024;
 
+/// How many dials to offerers may be under way.
+const MAX_DIALS_BACK: usize = 8;
+
 #[derive(Debug, Default)]
 pub(super) struct Answers {
     /// Whom we told that it may come, and who introduced it.
     introduced: HashMap<PeerId, Introduction>,
+    /// How many of them keep a place.
+    kept_places: usize,
     introductions: Expiries<PeerId>,
     /// The exchanges of the last minute.
     seen: HashSet<ExchangeId>,
@@ -40,6 +45,8 @@ pub(super) struct Answers {
 struct Introduction {
     by: PeerId,
     until: Instant,
+    /// Not if it was a peer already.
+    keeps_place: bool,
 }
 
 impl Answers {
@@ -54,11 +61,27 @@ impl Answers {
             .map(|introduction| introduction.until)
     }
 
+    /// How many places are kept for those who have not come yet.
+    pub(super) fn kept_places(&self) -> usize {
+        self.kept_places
+    }
+
+    fn expect(&mut self, peer: PeerId, introduction: Introduction) {
+        self.forget(&peer);
+        self.kept_places += usize::from(introduction.keeps_place);
+        self.introductions.push(introduction.until, peer);
+        self.introduced.insert(peer, introduction);
+    }
+
+    fn forget(&mut self, peer: &PeerId) -> Option<Introduction> {
+        let introduction = self.introduced.remove(peer)?;
+        self.kept_places -= usize::from(introduction.keeps_place);
+        Some(introduction)
+    }
+
     /// Who introduced a peer that has come.
     pub(super) fn take(&mut self, peer: &PeerId) -> Option<PeerId> {
-        self.introduced
-            .remove(peer)
-            .map(|introduction| introduction.by)
+        self.forget(peer).map(|introduction| introduction.by)
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
@@ -73,7 +96,7 @@ impl Answers {
                 .get(&peer)
                 .is_some_and(|introduction| introduction.until <= now)
             {
-                self.introduced.remove(&peer);
+                self.forget(&peer);
             }
         }
         while let Some(exchange) = self.replays.pop(now) {
@@ -83,7 +106,10 @@ impl Answers {
 
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
-        self.introduced.is_empty() && self.seen.is_empty() && self.next_expiry().is_none()
+        self.introduced.is_empty()
+            && self.kept_places == 0
+            && self.seen.is_empty()
+            && self.next_expiry().is_none()
     }
 }
 
@@ -171,38 +197,56 @@ impl Exchange {
         let Some((by, scope)) = self.links.get(&from).map(|link| (link.peer, link.scope)) else {
             return SignalContent::Reject(Refusal::Gone);
         };
-        let until = now + INTRODUCTION_TTL;
-        self.answers.introductions.push(until, *peer);
-        self.answers
-            .introduced
-            .insert(*peer, Introduction { by, until });
-        self.wake_expiries();
         let addresses = self.addresses.to_give(scope);
-        if addresses.is_empty() {
-            self.dial_back(peer, offer, scope);
+        if addresses.is_empty()
+            && let Err(reason) = self.dial_back(peer, offer, scope)
+        {
+            return SignalContent::Reject(reason);
         }
-        SignalContent::Answer(Description {
-            sdp: String::new(),
-            addresses,
-        })
+        let until = now + INTRODUCTION_TTL;
+        let keeps_place = !self.roster.contains(peer);
+        let introduction = Introduction {
+            by,
+            until,
+            keeps_place,
+        };
+        self.answers.expect(*peer, introduction);
+        self.wake_expiries();
+        let sdp = String::new();
+        SignalContent::Answer(Description { sdp, addresses })
     }
 
-    /// Without an address of our own the offerer cannot come, but we may come to it.
-    fn dial_back(&mut self, peer: &PeerId, offer: &Description, scope: Scope) {
+    /// Without an address of our own the offerer cannot come, but we may come to it: a few at a time,
+    /// for it is others who choose whom and where we dial.
+    fn dial_back(
+        &mut self,
+        peer: &PeerId,
+        offer: &Description,
+        scope: Scope,
+    ) -> Result<(), Refusal> {
         let addresses = self.addresses.to_dial(offer.addresses.clone(), peer, scope);
-        if !addresses.is_empty() {
-            let peer = *peer;
-            self.outputs.push_back(Output::Dial { peer, addresses });
+        if addresses.is_empty() {
+            return Ok(());
         }
+        let dials_back = self
+            .dials
+            .values()
+            .filter(|peer| self.queries.attempting(peer).is_none());
+        if self.dials.values().any(|dialed| dialed == peer) || dials_back.count() >= MAX_DIALS_BACK
+        {
+            return Err(Refusal::Busy);
+        }
+        let peer = *peer;
+        self.outputs.push_back(Output::Dial { peer, addresses });
+        Ok(())
     }
 
     /// Whether a stranger may come.
     fn admit(&self, peer: &PeerId) -> Result<(), Refusal> {
-        let expected = self.answers.introduced.len();
         let is_known = self.roster.contains(peer) || self.answers.contains(peer);
         if self.incoming == Incoming::Refuse {
             Err(Refusal::NotAccepting)
-        } else if !is_known && self.roster.len() + expected >= self.limits.max_peers {
+        } else if !is_known && self.has_no_place() {
             Err(Refusal::Full)
         } else {
             Ok(())

@@ -253,7 +253,11 @@ impl Exchange {
         peer: &PeerId,
         connection: ConnectionId,
     ) {
-        if let Some(id) = self.queries.attempting(peer) {
+        let is_first = |attempt: &Attempt| !matches!(attempt.stage, Stage::Greeting(_));
+        if let Some(id) = self.queries.attempting(peer)
+            && let Some(query) = self.queries.running.get(&id)
+            && query.attempt().is_some_and(is_first)
+        {
             self.set_stage(id, Stage::Greeting(connection), now + CONNECT_TIMEOUT);
         }
     }

@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use rand::RngExt;
 use web_time::Instant;
 
-use super::Exchange;
+use super::{Exchange, link::RELAYED};
 use crate::{
     error::Refusal,
     id::{NetworkId, SessionId, Token},
@@ -172,10 +172,10 @@ impl Exchange {
             let allowance = leg.left.checked_sub(1);
             leg.left = allowance.unwrap_or_default();
             let (link, session) = (leg.link, leg.session);
-            match allowance {
-                Some(_) => self.send(link, Frame::Signal(Signal { session, ..signal })),
-                None => self.refuse_session(from, signal.session, Refusal::Busy),
+            if allowance.is_none() || !self.may_relay(now, link) {
+                return self.refuse_session(from, signal.session, Refusal::Busy);
             }
+            self.send(link, Frame::Signal(Signal { session, ..signal }));
         } else if self.queries.attempting_over(from, signal.session).is_some() {
             self.on_answer(now, from, signal);
         } else if let Some(candidate) = self.redeem(now, from, signal.session) {
@@ -216,7 +216,8 @@ impl Exchange {
             return self.refuse_session(asker, signal.session, Refusal::Gone);
         }
         let carries = self.allowance(candidate);
-        if !carries.is_some_and(|peer| peer.carried.take(rate, now)) {
+        let carries = carries.is_some_and(|peer| peer.carried.take(rate, now));
+        if !carries || !self.may_relay(now, candidate) {
             return self.refuse_session(asker, signal.session, Refusal::Busy);
         }
         let session = self.rng.random();
@@ -240,6 +241,11 @@ impl Exchange {
             .push(now + SESSION_TTL, (asker, signal.session));
         self.wake_expiries();
         self.send(candidate, Frame::Signal(Signal { session, ..signal }));
+    }
+
+    fn may_relay(&mut self, now: Instant, to: ConnectionId) -> bool {
+        let live = self.live_mut(to);
+        live.is_some_and(|live| live.relayed.take(RELAYED, now))
     }
 
     pub(super) fn refuse_session(&mut self, to: ConnectionId, session: SessionId, reason: Refusal) {

@@ -39,7 +39,7 @@ impl From<LinkError> for End {
 
 impl Exchange {
     pub(super) fn on_dialing(&mut self, peer: PeerId, connection: ConnectionId) {
-        self.dials.insert(connection);
+        self.dials.insert(connection, peer);
         self.queries.on_dialing(&peer, connection);
     }
 
@@ -49,9 +49,9 @@ impl Exchange {
         connection: ConnectionId,
         error: Option<LinkError>,
     ) {
-        if self.dials.remove(&connection) {
+        if self.dials.remove(&connection).is_some() {
             self.on_dial_failed(now, connection);
-        } else if let Some(error) = error {
+        } else if let Some(error) = error.filter(|_| self.phase != Phase::Closed) {
             let peer = None;
             self.event(PxpEvent::LinkFailed {
                 peer,
@@ -70,9 +70,16 @@ impl Exchange {
             is_stream,
         } = established;
         let is_ours = match side {
-            Side::Dialer => self.dials.remove(&connection),
+            Side::Dialer => self.dials.remove(&connection).is_some(),
             Side::Listener => self.answers.contains(&peer) || self.queries.expects(&peer),
         };
+        let is_wanted = self.answers.contains(&peer) || self.queries.attempting(&peer).is_some();
+        if is_ours && !is_wanted {
+            // Who it was for has given up, and nobody was told that it might come.
+            return self
+                .outputs
+                .push_back(Output::CloseConnection { peer, connection });
+        }
         let link = Link {
             peer,
             side,
@@ -81,7 +88,7 @@ impl Exchange {
             } else {
                 Purpose::Shared
             },
-            scope: Scope::of_introducer(&remote),
+            scope: Scope::of_introducer(&remote).min(self.reach),
             is_webrtc: is_webrtc(&remote),
             state: State::Waiting {
                 until: now + HELLO_TIMEOUT,
@@ -112,7 +119,9 @@ impl Exchange {
             return;
         };
         if !matches!(link.state, State::Waiting { .. }) {
-        } else if self.is_closed() {
+            return;
+        }
+        if self.is_closed() {
             self.refuse_link(now, connection, Refusal::Closing, End::Announced);
         } else if self.is_one_too_many(link) {
             self.refuse_link(now, connection, Refusal::Full, LinkError::Full.into());
@@ -125,7 +134,7 @@ impl Exchange {
     fn is_one_too_many(&self, link: &Link) -> bool {
         let is_uninvited = link.side == Side::Listener && link.purpose == Purpose::Shared;
         match self.roster.links(&link.peer).len() {
-            0 => is_uninvited && self.is_full(),
+            0 => is_uninvited && self.has_no_place(),
             links => links >= MAX_LINKS_PER_PEER,
         }
     }
@@ -222,7 +231,7 @@ impl Exchange {
             Frame::Peers(peers) => self.on_peers(now, connection, peers),
             Frame::Signal(signal) => self.on_signal(now, connection, signal),
             Frame::Refuse(refuse) => self.on_refuse(now, connection, refuse),
-            Frame::Update(update) => self.on_update(now, connection, update),
+            Frame::Update(update) => self.on_update(now, connection, update)?,
             Frame::Ping(nonce) => self.send(connection, Frame::Pong(nonce)),
             Frame::Pong(_) | Frame::Unknown => {}
         }
@@ -297,11 +306,17 @@ impl Exchange {
         self.on_attempt_missed(now, &peer);
     }
 
-    fn on_update(&mut self, now: Instant, connection: ConnectionId, update: Update) {
+    fn on_update(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        update: Update,
+    ) -> Result<(), ProtocolError> {
         if let Some(live) = self.live_mut(connection) {
-            live.update(update);
+            live.update(now, update)?;
             self.refresh(now, connection);
         }
+        Ok(())
     }
 
     /// Our networks, or the remote's, changed: the link is over if they share none any more.

@@ -44,6 +44,13 @@ pub(super) const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
 /// once, each with a dozen signals, stays below it.
 pub(super) const FRAMES: Rate = Rate::new(1024, 512);
 
+/// How many signals we pass on to one peer: half of what it may take for a flood, so that nobody can
+/// make it think that we flood it, and fewer at once than may wait for it.
+pub(super) const RELAYED: Rate = Rate::new(192, 256);
+
+/// How often a remote may tell changes: once a second, and then the network may bunch them.
+const UPDATES: Rate = Rate::new(8, 2);
+
 /// Which side dialed the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -107,7 +114,10 @@ pub(super) struct Live {
     pub(super) pinged: Option<Instant>,
     pub(super) updated: Option<Instant>,
     pub(super) update_due: bool,
-    pub(super) frames: Bucket,
+    frames: Bucket,
+    updates: Bucket,
+    /// Signals that we pass on to the remote.
+    pub(super) relayed: Bucket,
     /// What we handed out to the remote, the oldest first.
     pub(super) offered: VecDeque<Offered>,
     /// The sessions that we relay over this link.
@@ -159,6 +169,8 @@ impl Live {
             updated: None,
             update_due: false,
             frames: Bucket::full(FRAMES, now),
+            updates: Bucket::full(UPDATES, now),
+            relayed: Bucket::full(RELAYED, now),
             offered: VecDeque::new(),
             legs: HashMap::new(),
         }
@@ -175,9 +187,13 @@ impl Live {
     }
 
     /// Takes the remote's new word on itself.
-    pub(super) fn update(&mut self, update: Update) {
+    pub(super) fn update(&mut self, now: Instant, update: Update) -> Result<(), ProtocolError> {
         self.their_tags = update.networks;
         self.accepting = update.accepting;
+        match self.updates.take(UPDATES, now) {
+            true => Ok(()),
+            false => Err(ProtocolError::Flood),
+        }
     }
 
     /// Finds out which of our networks the remote is in.

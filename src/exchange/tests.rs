@@ -2,6 +2,7 @@
 
 mod abuse;
 mod addresses;
+mod amplifiers;
 mod basics;
 mod candidates;
 mod full;
@@ -27,7 +28,7 @@ use crate::{
     id::{ExchangeId, NetworkTag, QueryId, RequestId, SessionId},
     message::{
         Description, Envelope, Frame, GetPeers, Peers, Refuse, Signal, SignalBody, SignalContent,
-        Subject,
+        Subject, Update,
     },
 };
 

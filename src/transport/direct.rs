@@ -43,6 +43,9 @@ const INCOMING_TIMEOUT: Duration = Duration::from_secs(10);
 /// and a crowd of hundreds still gets in.
 const MAX_INCOMING: usize = 400;
 
+/// How many of them are turned away before other tasks get a turn.
+const MAX_REFUSALS: usize = 16;
+
 /// Whether this is an address to listen on.
 pub(super) fn is_listen_address(address: &Multiaddr) -> bool {
     let mut parts = address.iter();
@@ -148,7 +151,7 @@ impl Direct {
         let Some(listeners) = &mut self.listeners else {
             return Poll::Pending;
         };
-        loop {
+        for _ in 0..MAX_REFUSALS {
             let Poll::Ready(event) = Pin::new(&mut *listeners).poll(cx) else {
                 return Poll::Pending;
             };
@@ -163,6 +166,8 @@ impl Direct {
                     .map_err(io::Error::other),
             );
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 

@@ -11,13 +11,13 @@ use libp2p::{
     swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
-use pxp::{Config, Origin, PxpEvent, QueryId};
+use pxp::{Config, Origin, PxpEvent, QueryId, Reach};
 
 /// No step of a test takes so long, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn config() -> Config {
-    Config::new("test".parse().unwrap())
+    Config::new("test".parse().unwrap()).with_reach(Reach::Machine)
 }
 
 /// A node that speaks TCP, QUIC, WebSocket, memory and what the peer exchange brings.

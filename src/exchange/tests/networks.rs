@@ -184,7 +184,7 @@ fn leaving_a_network_ends_the_queries_in_it() {
     sim.tell(0, |core, now| core.leave(now, &network("b")));
     assert_eq!(
         (sim.outcome(0, a), sim.outcome(0, b)),
-        (None, Some(Err(QueryError::Closed)))
+        (None, Some(Err(QueryError::LeftNetwork)))
     );
     sim.run(SECOND);
     assert!(matches!(

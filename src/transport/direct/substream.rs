@@ -4,10 +4,11 @@
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker, ready},
 };
 
-use futures::{AsyncRead, AsyncWrite};
+use futures::{AsyncRead, AsyncWrite, task::AtomicWaker};
 use libp2p::core::StreamMuxer;
 use libp2p_webrtc::tokio as webrtc;
 
@@ -23,6 +24,22 @@ pub(super) struct Substream<S = <webrtc::Connection as StreamMuxer>::Substream> 
     buffered: bool,
     /// What a flush said that nobody had asked for.
     error: Option<io::Error>,
+    wakers: Arc<Wakers>,
+}
+
+/// Who waits for a flush. Reading flushes too, maybe in another task than writing, and the stream
+/// remembers only who asked last.
+#[derive(Default)]
+struct Wakers {
+    reader: AtomicWaker,
+    writer: AtomicWaker,
+}
+
+impl Wake for Wakers {
+    fn wake(self: Arc<Self>) {
+        self.reader.wake();
+        self.writer.wake();
+    }
 }
 
 impl<S> Substream<S> {
@@ -31,17 +48,21 @@ impl<S> Substream<S> {
             inner,
             buffered: false,
             error: None,
+            wakers: Arc::default(),
         }
     }
 }
 
 impl<S: AsyncWrite + Unpin> Substream<S> {
-    fn poll_empty(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Sends what is buffered. Wakes whoever is registered in `wakers`.
+    fn poll_empty(&mut self) -> Poll<io::Result<()>> {
         if let Some(error) = self.error.take() {
             return Poll::Ready(Err(error));
         }
         if self.buffered {
-            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+            let waker = Waker::from(self.wakers.clone());
+            let mut cx = Context::from_waker(&waker);
+            ready!(Pin::new(&mut self.inner).poll_flush(&mut cx))?;
             self.buffered = false;
         }
         Poll::Ready(Ok(()))
@@ -49,8 +70,8 @@ impl<S: AsyncWrite + Unpin> Substream<S> {
 
     /// Sends what is buffered if that is possible at once, for who relies on data leaving without a
     /// flush, as it does on TCP.
-    fn push(&mut self, cx: &mut Context<'_>) {
-        if let Poll::Ready(Err(error)) = self.poll_empty(cx) {
+    fn push(&mut self) {
+        if let Poll::Ready(Err(error)) = self.poll_empty() {
             self.error = Some(error);
         }
     }
@@ -62,7 +83,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Substream<S> {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        self.push(cx);
+        self.wakers.reader.register(cx.waker());
+        self.push();
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
@@ -73,26 +95,31 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Substream<S> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        ready!(self.poll_empty(cx))?;
+        self.wakers.writer.register(cx.waker());
+        ready!(self.poll_empty())?;
         let message = buf.get(..MAX_MESSAGE).unwrap_or(buf);
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, message))?;
         self.buffered = true;
-        self.push(cx);
+        self.push();
         Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_empty(cx)
+        self.wakers.writer.register(cx.waker());
+        self.poll_empty()
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_empty(cx))?;
+        self.wakers.writer.register(cx.waker());
+        ready!(self.poll_empty())?;
         Pin::new(&mut self.inner).poll_close(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use futures::{AsyncWriteExt, FutureExt};
 
     use super::*;
@@ -105,6 +132,17 @@ mod tests {
         blocked: bool,
         closed: bool,
         broken: bool,
+        waker: Option<Waker>,
+    }
+
+    impl AsyncRead for Fake {
+        fn poll_read(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
     }
 
     impl AsyncWrite for Fake {
@@ -118,12 +156,13 @@ mod tests {
             Poll::Ready(Ok(buf.len()))
         }
 
-        fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
             if self.broken {
                 self.broken = false;
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
             if self.blocked {
+                self.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
             let message = std::mem::take(&mut self.message);
@@ -136,6 +175,30 @@ mod tests {
             self.closed = true;
             Poll::Ready(Ok(()))
         }
+    }
+
+    #[derive(Default)]
+    struct Woken(AtomicBool);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_writer_is_woken_also_when_a_reader_came_after_it() {
+        let mut stream = Substream::new(Fake::default());
+        stream.inner.blocked = true;
+        stream.write(&[7]).now_or_never().unwrap().unwrap();
+        let tasks = [Arc::new(Woken::default()), Arc::new(Woken::default())];
+        let [writer, reader] = tasks.clone().map(Waker::from);
+        let flushed = Pin::new(&mut stream).poll_flush(&mut Context::from_waker(&writer));
+        assert!(flushed.is_pending());
+        let read = Pin::new(&mut stream).poll_read(&mut Context::from_waker(&reader), &mut [0]);
+        assert!(read.is_pending());
+        stream.inner.waker.take().unwrap().wake();
+        assert!(tasks.iter().all(|task| task.0.load(Ordering::Relaxed)));
     }
 
     #[test]
