@@ -3,6 +3,7 @@
 //! costs.
 
 use std::{
+    convert::Infallible,
     error::Error,
     io::{BufRead, BufReader, Write},
     process::{Child, Command, Stdio},
@@ -96,9 +97,13 @@ async fn measure() -> Result<()> {
                 failed += 1;
             }
         }
-        match tokio::time::timeout(PATIENCE, dial(floor.address.clone())).await {
-            Ok(Ok(time)) => floor_ms.push(time),
-            failure => println!("the bare dial failed: {failure:?}"),
+        // The asker serves its peers meanwhile, or they would take it for dead.
+        tokio::select! {
+            dialed = tokio::time::timeout(PATIENCE, dial(floor.address.clone())) => match dialed {
+                Ok(Ok(time)) => floor_ms.push(time),
+                failure => println!("the bare dial failed: {failure:?}"),
+            },
+            never = idle(&mut asker) => match never {},
         }
     }
     report("get_new_peer", &mut direct_ms);
@@ -177,6 +182,8 @@ async fn exchange() -> Result<Swarm<pxp::Behaviour>> {
 }
 
 fn bare() -> Result<Swarm<dummy::Behaviour>> {
+    // Without this every handshake panics, for libp2p's `quic` is in the binary too.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let key = Keypair::generate_ed25519();
     let certificate = Certificate::generate(&mut rand::rng())?;
     let transport = Transport::new(key.clone(), certificate)
@@ -195,21 +202,25 @@ async fn serve<B: NetworkBehaviour>(
     introducer: Option<Multiaddr>,
 ) -> Result<()> {
     swarm.listen_on(listen.parse()?)?;
-    if let Some(introducer) = introducer {
-        swarm.dial(introducer)?;
-        while swarm.network_info().num_peers() == 0 {
-            swarm.select_next_some().await;
+    if let Some(introducer) = &introducer {
+        swarm.dial(introducer.clone())?;
+    }
+    let mut address = None;
+    while address.is_none() || (introducer.is_some() && swarm.network_info().num_peers() == 0) {
+        if let SwarmEvent::NewListenAddr { address: new, .. } = swarm.select_next_some().await {
+            address.get_or_insert(new);
         }
     }
-    let mut is_announced = false;
+    if let Some(address) = address {
+        println!("{}", address.with(Protocol::P2p(*swarm.local_peer_id())));
+        std::io::stdout().flush()?;
+    }
+    match idle(&mut swarm).await {}
+}
+
+async fn idle<B: NetworkBehaviour>(swarm: &mut Swarm<B>) -> Infallible {
     loop {
-        if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await
-            && !is_announced
-        {
-            is_announced = true;
-            println!("{}", address.with(Protocol::P2p(*swarm.local_peer_id())));
-            std::io::stdout().flush()?;
-        }
+        swarm.select_next_some().await;
     }
 }
 

@@ -149,10 +149,10 @@ async fn requests_and_responses_run_over_the_new_connection_both_ways() {
                         ..
                     },
                 ..
-            })) if node == from => Some(assert_eq!(
-                (response, request_id),
-                (request.clone(), requested)
-            )),
+            })) if node == from => {
+                assert_eq!((&response, request_id), (&request, requested));
+                Some(())
+            }
             _ => None,
         })
         .await;

@@ -86,9 +86,9 @@ impl Exchange {
         let limit = limit.min(MAX_CANDIDATES);
         let expires = now + self.token_ttl;
         let mut chosen = self.named_by_application(network, &asker, limit);
-        for member in self.roster.sample(network, limit + 1, &mut self.rng) {
+        for member in self.roster.sample(network, limit, &asker, &mut self.rng) {
             let is_known = chosen.iter().any(|(peer, ..)| *peer == member.peer);
-            if chosen.len() < limit && member.peer != asker && !is_known {
+            if chosen.len() < limit && !is_known {
                 chosen.push((member.peer, member.accepting, Reached::Over(member.link)));
             }
         }
@@ -147,12 +147,20 @@ impl Exchange {
 
     /// Remembers what an asker was offered, in place of what it was offered longest ago.
     fn hand_out(&mut self, now: Instant, asker: ConnectionId, new: Vec<Offered>) {
-        if let Some(live) = self.live_mut(asker) {
-            live.offered.retain(|offered| offered.expires > now);
-            let excess = (live.offered.len() + new.len()).saturating_sub(TOKENS_PER_LINK);
-            live.offered.drain(..excess.min(live.offered.len()));
-            live.offered.extend(new);
+        let Some(live) = self.live_mut(asker) else {
+            return;
+        };
+        // The oldest expire first, so that most need not be looked at.
+        let is_over = |oldest: &Offered| oldest.expires <= now;
+        while live.offered.front().is_some_and(is_over)
+            || live.offered.len() + new.len() > TOKENS_PER_LINK
+        {
+            live.offered.pop_front();
         }
+        if live.offered.capacity() == 0 {
+            live.offered.reserve_exact(TOKENS_PER_LINK);
+        }
+        live.offered.extend(new);
     }
 
     /// A signal is one of a session that we relay, or opens one by a token, or is for us.

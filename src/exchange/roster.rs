@@ -108,20 +108,24 @@ impl Roster {
         }
     }
 
-    /// Up to `n` distinct members of `network`, uniformly at random.
-    pub(super) fn sample<'a>(
-        &'a self,
+    /// Up to `n` distinct members of `network` other than `except`, uniformly at random.
+    pub(super) fn sample(
+        &self,
         network: &NetworkId,
         n: usize,
+        except: &PeerId,
         rng: &mut impl Rng,
-    ) -> impl Iterator<Item = &'a Member> {
+    ) -> Vec<&Member> {
         let list: &[Member] = self
             .networks
             .get(network)
             .map_or(&[], |members| &members.list);
-        rand::seq::index::sample(rng, list.len(), n.min(list.len()))
-            .into_iter()
-            .filter_map(|place| list.get(place))
+        let drawn = rand::seq::index::sample(rng, list.len(), (n + 1).min(list.len()));
+        let members = drawn.iter().filter_map(|place| list.get(place));
+        members
+            .filter(|member| member.peer != *except)
+            .take(n)
+            .collect()
     }
 
     /// A random peer of `network`, or of any, that is not in `except`.
@@ -213,7 +217,8 @@ mod tests {
         let mut drawn: HashMap<PeerId, usize> = HashMap::new();
         for _ in 0..10_000 {
             let sample: HashSet<_> = roster
-                .sample(&network("a"), 8, &mut rng)
+                .sample(&network("a"), 8, &PeerId::random(), &mut rng)
+                .into_iter()
                 .map(|m| m.peer)
                 .collect();
             assert_eq!(sample.len(), 8);
@@ -238,7 +243,8 @@ mod tests {
             roster.place(peer, &HashMap::new());
             assert!(roster.remove(peer, ConnectionId::new_unchecked(gone)));
             let left: HashSet<_> = roster
-                .sample(&network("a"), 8, &mut rng)
+                .sample(&network("a"), 8, &PeerId::random(), &mut rng)
+                .into_iter()
                 .map(|m| m.peer)
                 .collect();
             let rest: HashSet<_> = peers[gone + 1..].iter().copied().collect();
