@@ -1,6 +1,6 @@
 //! Three nodes in one process: A and C know only B, meet through it, and stay when it goes.
 
-use std::{convert::Infallible, error::Error, time::Instant};
+use std::{error::Error, time::Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt, future::select_all};
 use libp2p::{
@@ -76,7 +76,7 @@ async fn main() -> Result<()> {
     let both = async { tokio::try_join!(at_a, at_c) };
     let (at_a, at_c) = tokio::select! {
         results = both => results?,
-        never = drive(&mut nodes, |_, _| None::<Infallible>) => match never {},
+        lost = drive(&mut nodes, disconnected) => return Err(format!("{lost} was lost").into()),
     };
     say(&format!("A has 4 MiB of C, SHA-256 {}", at_a?));
     say(&format!("C has 4 MiB of A, SHA-256 {}", at_c?));
@@ -126,6 +126,13 @@ async fn drive<T>(
         if let Some(found) = wanted(node, event) {
             return found;
         }
+    }
+}
+
+fn disconnected(_: usize, event: SwarmEvent<NodeEvent>) -> Option<PeerId> {
+    match event {
+        SwarmEvent::Behaviour(NodeEvent::Pxp(PxpEvent::Disconnected { peer })) => Some(peer),
+        _ => None,
     }
 }
 

@@ -21,6 +21,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         nodes[from].behaviour_mut().connect(ours.compat())?;
         nodes[to].behaviour_mut().accept(theirs.compat())?;
     }
+    let mut told = 0;
     loop {
         let next = select_all(nodes.iter_mut().map(StreamExt::select_next_some));
         let (event, node, _) = next.await;
@@ -33,10 +34,13 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 origin: Origin::Found(_),
                 ..
             } => return Ok(()),
-            PxpEvent::Connected { .. } if node == B && nodes[B].behaviour().peers().len() == 2 => {
-                nodes[A].behaviour_mut().get_new_peer()?;
+            PxpEvent::Connected { .. } => {
+                told += 1;
+                // Both ends of both links were told.
+                if told == 4 {
+                    nodes[A].behaviour_mut().get_new_peer()?;
+                }
             }
-            PxpEvent::Connected { .. } => {}
             event => return Err(format!("this should not have happened: {event:?}").into()),
         }
     }
