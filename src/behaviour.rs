@@ -94,7 +94,8 @@ impl Behaviour {
     /// calls [`Self::accept`]. The stream is secured by Noise and multiplexed by Yamux, and is then
     /// a connection of the swarm like any other.
     ///
-    /// [`PxpEvent::Connected`] or [`PxpEvent::LinkFailed`] with the returned id follows.
+    /// [`PxpEvent::Connected`] or [`PxpEvent::LinkFailed`] with the returned id follows, unless
+    /// [`Self::close`] comes before it.
     ///
     /// # Errors
     ///
@@ -400,6 +401,9 @@ impl NetworkBehaviour for Behaviour {
                     _ => LinkError::Aborted,
                 };
                 self.on_failed(failure.connection_id, stream, otherwise);
+            }
+            FromSwarm::ListenerError(error) => {
+                tracing::debug!(listener = ?error.listener_id, error = %error.err, "cannot listen");
             }
             _ => {}
         }

@@ -107,18 +107,18 @@ fn updates_come_a_few_at_once_and_no_more() {
     for (updates, is_flood) in [(7, false), (8, false), (9, true)] {
         let mut sim = strangers(1);
         let link = sim.between(0, 1);
+        let hello = sim.sent(0, 1).find_map(|frame| match frame {
+            Frame::Hello(hello) => Some(hello.networks.clone()),
+            _ => None,
+        });
+        let networks = hello.unwrap();
+        let update = Update {
+            networks,
+            accepting: true,
+        };
         sim.silence(0);
         for _ in 0..updates {
-            let networks = Vec::from([NetworkTag(id(1))]);
-            let accepting = true;
-            sim.say(
-                0,
-                link,
-                Frame::Update(Update {
-                    networks,
-                    accepting,
-                }),
-            );
+            sim.say(0, link, Frame::Update(update.clone()));
         }
         sim.run(SECOND / 5);
         let errors = sim.link_errors(1);
