@@ -92,7 +92,7 @@ impl Behaviour {
 
     /// Speaks over a stream that the caller has opened, as the side that dials. The other side
     /// calls [`Self::accept`]. The stream is secured by Noise and multiplexed by Yamux, and is then
-    /// a connection of the swarm like any other.
+    /// a connection of the swarm like any other. A pipe has to hold at least 64 bytes each way.
     ///
     /// [`PxpEvent::Connected`] or [`PxpEvent::LinkFailed`] with the returned id follows, unless
     /// [`Self::close`] comes before it.

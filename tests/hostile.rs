@@ -5,7 +5,10 @@ mod common;
 #[path = "../src/wire/generated.rs"]
 mod proto;
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{LazyLock, Mutex},
+    time::{Duration, Instant},
+};
 
 use common::{PATIENCE, config, listen, swarm};
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
@@ -18,6 +21,25 @@ use proto::{Frame, frame::Body};
 use pxp::{LinkError, PROTOCOL_NAME, ProtocolError, PxpEvent};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{Layer, layer, prelude::*};
+
+/// Everything that the crate has logged above `debug`.
+static LOG: LazyLock<Mutex<Vec<String>>> = LazyLock::new(|| {
+    tracing_subscriber::registry().with(Loud).init();
+    Mutex::default()
+});
+
+struct Loud;
+
+impl<S: Subscriber> Layer<S> for Loud {
+    fn on_event(&self, event: &Event<'_>, _: layer::Context<'_, S>) {
+        let metadata = event.metadata();
+        if metadata.target().starts_with("pxp") && *metadata.level() <= Level::INFO {
+            LOG.lock().unwrap().push(format!("{event:?}"));
+        }
+    }
+}
 
 const ECHO: StreamProtocol = StreamProtocol::new("/echo/1.0.0");
 const SALT: [u8; 16] = [7; 16];
@@ -38,6 +60,7 @@ struct Pair {
 
 impl Pair {
     async fn new() -> Self {
+        LazyLock::force(&LOG);
         let with_stream = |pxp| Application {
             pxp,
             stream: libp2p_stream::Behaviour::new(),
@@ -363,6 +386,29 @@ async fn a_used_an_unknown_and_a_forged_token_cost_nobody_a_connection() {
     link.write_all(&ping()).await.unwrap();
     assert_eq!(pong_on(&mut link).await, 1);
     pair.no_more_events();
+}
+
+/// Whatever the other tests of this file have done by then is asked too.
+#[tokio::test]
+async fn nothing_that_a_remote_does_is_logged_above_debug() {
+    for bytes in [
+        b"\x05hello".as_slice(),
+        &[0x81, 0x80, 0x01, 0],
+        &ping(),
+        &[0x80],
+    ] {
+        let mut pair = Pair::new().await;
+        pair.error_for(bytes).await;
+    }
+    let mut pair = Pair::new().await;
+    let mut link = pair.link().await;
+    let _ = tokio::time::timeout(
+        Duration::from_secs(5),
+        link.write_all(&ping().repeat(3_000)),
+    )
+    .await;
+    assert!(matches!(pair.event().await, PxpEvent::LinkFailed { .. }));
+    assert_eq!(*LOG.lock().unwrap(), [] as [String; 0]);
 }
 
 /// Reads frames until a pong comes. How often it was refused is not asked.
