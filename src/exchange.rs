@@ -49,6 +49,7 @@ mod sim;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod upkeep;
 
 /// The longest time that a caller may choose: longer than any node runs, and no `Instant`
 /// overflows by it.
