@@ -80,8 +80,8 @@ impl Config {
         self
     }
 
-    /// How long a query may take, all candidates together. Default: 30 s, which covers one dial
-    /// that times out and still leaves time for two more candidates.
+    /// How long a query may take, all candidates together. Default: 30 s, in which
+    /// one candidate may use up the 20 s that a connection may take, and another can still be tried.
     pub fn with_query_timeout(mut self, timeout: Duration) -> Self {
         self.query_timeout = timeout;
         self

@@ -66,7 +66,7 @@ impl Answers {
         self.kept_places
     }
 
-    fn expect(&mut self, peer: PeerId, introduction: Introduction) {
+    fn keep_place(&mut self, peer: PeerId, introduction: Introduction) {
         self.forget(&peer);
         self.kept_places += usize::from(introduction.keeps_place);
         self.introductions.push(introduction.until, peer);
@@ -210,7 +210,7 @@ impl Exchange {
             until,
             keeps_place,
         };
-        self.answers.expect(*peer, introduction);
+        self.answers.keep_place(*peer, introduction);
         self.wake_expiries();
         let sdp = String::new();
         SignalContent::Answer(Description { sdp, addresses })
