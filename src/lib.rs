@@ -21,6 +21,7 @@ mod handler;
 mod id;
 mod message;
 mod route;
+mod signaling;
 mod transport;
 mod wire;
 

@@ -24,6 +24,8 @@ use crate::route::{self, TransportPort};
 #[cfg(feature = "webrtc")]
 mod direct;
 mod stream;
+#[cfg(feature = "webrtc")]
+mod webrtc;
 
 type Output = (PeerId, StreamMuxerBox);
 type Connecting = BoxFuture<'static, io::Result<Output>>;
