@@ -107,6 +107,7 @@ fn a_reader_that_pauses_costs_little_and_loses_nothing() {
     let mut reader = None;
     let mut paused_until = None;
     let mut most_kept = 0;
+    let (mut last_read, mut longest_gap) = (lab.now, Duration::ZERO);
     while received.len() < sent.len() {
         while written < sent.len() {
             let end = sent.len().min(written + 16 * 1024);
@@ -123,31 +124,23 @@ fn a_reader_that_pauses_costs_little_and_loses_nothing() {
         let is_paused = paused_until.is_some_and(|until| lab.now < until);
         let connection = &lab.ends[1].endpoint.connections[&b];
         most_kept = most_kept.max(connection.kept());
-        if let Some(reader) = reader
-            && !is_paused
-        {
-            while let Read::Bytes(n) = lab.read(1, b, reader, &mut buffer) {
-                received.extend_from_slice(&buffer[..n]);
+        let before = received.len();
+        while let Some(reader) = reader.filter(|_| !is_paused) {
+            match lab.read(1, b, reader, &mut buffer) {
+                Read::Bytes(n) => received.extend_from_slice(&buffer[..n]),
+                _ => break,
             }
-            if let Some(until) = paused_until
-                && lab.now < until + SECOND * 3
-                && received.len() > sent.len() * 3 / 4
-            {
-                paused_until = Some(until - SECOND * 3600); // it runs again
-            }
+        }
+        if received.len() > before {
+            longest_gap = longest_gap.max(lab.now - last_read);
+            last_read = lab.now;
         }
         assert!(lab.step());
-        if let Some(until) = paused_until {
-            let is_running = until + SECOND * 60 < lab.now;
-            assert!(
-                is_running || lab.now < until + SECOND * 3,
-                "stalled after {}",
-                received.len()
-            );
-        }
     }
+    let resumed = longest_gap - SECOND * 30;
+    println!("most kept: {most_kept} bytes, running again after {resumed:?}");
+    assert!(resumed < SECOND * 3);
     assert!(received == sent);
-    println!("most kept: {most_kept} bytes");
     assert!(most_kept < 3 * 1024 * 1024, "{most_kept}");
     lab.release(0, a);
     lab.release(1, b);
@@ -164,13 +157,13 @@ fn writers_wait_for_room_and_are_let_in_again() {
     lab.run(SECOND);
     let message = pattern(8000);
     let mut taken = 0;
-    for writer in writers.iter().cycle().take(400) {
+    for writer in writers.iter().cycle().take(120) {
         assert!(lab.run_until(SECOND * 10, |lab| {
             lab.write(0, a, *writer, &message) == Write::Taken(8000)
         }));
         taken += 8000;
     }
-    assert_eq!(taken, 400 * 8000);
+    assert_eq!(taken, 120 * 8000);
     writers
         .into_iter()
         .for_each(|writer| lab.release_channel(0, a, writer));
