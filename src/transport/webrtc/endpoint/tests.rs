@@ -17,6 +17,7 @@ use crate::{
     signaling::{Command, Notice, SetupId},
 };
 
+mod foreign;
 mod life;
 mod loss;
 mod streams;
