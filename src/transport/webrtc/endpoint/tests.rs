@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, VecDeque},
+    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
     net::SocketAddr,
     ops::Range,
     time::{Duration, Instant},
@@ -17,6 +17,7 @@ use crate::{
     signaling::{Command, Notice, SetupId},
 };
 
+mod addresses;
 mod foreign;
 mod life;
 mod loss;
@@ -67,8 +68,17 @@ struct Lab {
     setups: u64,
     /// Who is asked for each set-up, and how it is called there.
     partners: HashMap<(usize, SetupId), (usize, SetupId)>,
+    /// Addresses behind a router, and how they look from outside it.
+    mapped: HashMap<SocketAddr, SocketAddr>,
+    /// Whom a router has let out to somebody: who may answer.
+    let_out: HashSet<(SocketAddr, SocketAddr)>,
+    /// Addresses that nothing leaves or reaches.
+    dead: HashSet<SocketAddr>,
     datagrams: usize,
 }
+
+/// Where somebody tells who asks how it looks from outside.
+const STUN_SERVER: &str = "9.9.9.9:3478";
 
 fn address(n: usize, which: usize) -> SocketAddr {
     format!("9.0.{which}.{n}:4000").parse().unwrap()
@@ -90,6 +100,9 @@ impl Lab {
             sequence: 0,
             setups: 0,
             partners: HashMap::new(),
+            mapped: HashMap::new(),
+            let_out: HashSet::new(),
+            dead: HashSet::new(),
             datagrams: 0,
         };
         lab.add();
@@ -247,15 +260,26 @@ impl Lab {
     fn collect(&mut self, n: usize) {
         while let Some(transmit) = self.ends[n].endpoint.poll_transmit() {
             self.datagrams += 1;
+            let source = match transmit.source.ip().is_unspecified() {
+                true => *self.ends[n].endpoint.addresses.first().unwrap(),
+                false => transmit.source,
+            };
+            let (is_dead, source) = (self.dead.contains(&source), self.outside(source));
+            let to = transmit.destination;
+            self.let_out.insert((source, to));
             let copies = 1 + usize::from(self.rng.random_bool(self.duplication));
             for _ in 0..copies {
-                if self.ends[n].is_cut || self.rng.random_bool(self.loss) {
+                if is_dead
+                    || self.dead.contains(&to)
+                    || self.ends[n].is_cut
+                    || self.rng.random_bool(self.loss)
+                {
                     continue;
                 }
                 let delay = self.rng.random_range(self.delay.clone());
                 let datagram = Delivery::Datagram {
-                    from: transmit.source,
-                    to: transmit.destination,
+                    from: source,
+                    to,
                     contents: transmit.contents.clone(),
                 };
                 self.mail(delay, datagram);
@@ -345,7 +369,15 @@ impl Lab {
     fn deliver(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Command { to, command } => self.command(to, command),
+            Delivery::Datagram { from, to, contents } if to.to_string() == STUN_SERVER => {
+                let contents = mapping_of(from, &contents);
+                let (from, to) = (to, from);
+                self.mail(MS, Delivery::Datagram { from, to, contents });
+            }
             Delivery::Datagram { from, to, contents } => {
+                let Some(to) = self.inside(from, to) else {
+                    return; // the router knows nothing of it
+                };
                 let owner = self
                     .ends
                     .iter()
@@ -358,6 +390,18 @@ impl Lab {
                     self.collect(n);
                 }
             }
+        }
+    }
+
+    fn outside(&self, address: SocketAddr) -> SocketAddr {
+        *self.mapped.get(&address).unwrap_or(&address)
+    }
+
+    /// Where a router passes on what comes `from` outside: to who has sent there.
+    fn inside(&self, from: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
+        match self.mapped.iter().find(|(_, public)| **public == to) {
+            Some((private, _)) => self.let_out.contains(&(to, from)).then_some(*private),
+            None => Some(to),
         }
     }
 
@@ -387,6 +431,28 @@ impl Lab {
             end.endpoint.assert_empty();
         }
     }
+}
+
+/// What a STUN server answers.
+fn mapping_of(from: SocketAddr, request: &[u8]) -> Vec<u8> {
+    use ::stun::{
+        message::{BINDING_SUCCESS, Message},
+        xoraddr::XorMappedAddress,
+    };
+
+    let mut message = Message::new();
+    message.raw = request.to_vec();
+    message.decode().unwrap();
+    let (ip, port) = (from.ip(), from.port());
+    let (transaction, mut answer) = (message.transaction_id, Message::new());
+    let mapped = XorMappedAddress { ip, port };
+    let parts: [Box<dyn ::stun::message::Setter>; 3] = [
+        Box::new(transaction),
+        Box::new(BINDING_SUCCESS),
+        Box::new(mapped),
+    ];
+    answer.build(&parts).unwrap();
+    answer.raw
 }
 
 fn pattern(len: usize) -> Vec<u8> {

@@ -1,0 +1,118 @@
+//! Hosts with several addresses, and routers in between.
+
+use super::*;
+
+fn add(lab: &mut Lab, n: usize, address: &str) -> SocketAddr {
+    let (now, address) = (lab.now, address.parse().unwrap());
+    lab.ends[n].endpoint.add_address(now, address);
+    lab.collect(n);
+    address
+}
+
+/// A fresh end behind a router of its own, which lets answers in from where it has sent to.
+fn add_behind_router(lab: &mut Lab, private: &str, public: &str) -> usize {
+    let n = lab.add();
+    let now = lab.now;
+    lab.ends[n].endpoint.remove_address(now, address(n, 0));
+    let private = add(lab, n, private);
+    lab.mapped.insert(private, public.parse().unwrap());
+    n
+}
+
+fn use_stun_server(lab: &mut Lab, n: usize) {
+    let (now, server) = (lab.now, STUN_SERVER.parse().unwrap());
+    lab.ends[n].endpoint.set_stun_servers(now, &[server]);
+}
+
+fn finish(mut lab: Lab, from: (usize, Key), to: (usize, Key)) {
+    let sent = pattern(20_000);
+    assert_eq!(lab.transfer(from, to, &sent), sent);
+    assert_eq!(lab.transfer(to, from, &sent), sent);
+    lab.release(from.0, from.1);
+    lab.release(to.0, to.1);
+    lab.assert_empty();
+}
+
+#[test]
+fn of_several_addresses_one_that_works_is_found() {
+    let mut lab = Lab::new(1);
+    for n in [0, 1] {
+        for address in ["9.1.0.1:1", "9.1.0.2:1", "[2620:fe::1]:1", "10.1.1.1:1"] {
+            let address = address.replace(":1", &format!(":{}", n + 1));
+            let address = add(&mut lab, n, &address);
+            lab.dead.insert(address);
+        }
+    }
+    let begin = lab.now;
+    let (a, b) = lab.connect(0, 1).unwrap();
+    println!("connected after {:?}", lab.now - begin);
+    assert_eq!(lab.ends[0].endpoint.remote(a), Some(address(1, 0)));
+    finish(lab, (0, a), (1, b));
+}
+
+#[test]
+fn two_hosts_behind_routers_meet_by_what_a_server_told_them() {
+    let mut lab = Lab::new(1);
+    let a = add_behind_router(&mut lab, "10.0.0.2:4000", "9.50.0.1:7001");
+    let b = add_behind_router(&mut lab, "192.168.0.2:4000", "9.60.0.1:7002");
+    assert!(lab.connect(a, b).is_err(), "it takes a server");
+    use_stun_server(&mut lab, a);
+    use_stun_server(&mut lab, b);
+    lab.run(SECOND);
+    let (x, y) = lab.connect(a, b).unwrap();
+    let remote = lab.ends[a].endpoint.remote(x).unwrap();
+    assert_eq!(remote.to_string(), "9.60.0.1:7002");
+    finish(lab, (a, x), (b, y));
+}
+
+#[test]
+fn an_address_that_a_server_tells_late_is_trickled() {
+    let mut lab = Lab::new(1);
+    let a = add_behind_router(&mut lab, "10.0.0.2:4000", "9.50.0.1:7001");
+    let b = add_behind_router(&mut lab, "192.168.0.2:4000", "9.60.0.1:7002");
+    let key = lab.dial(a, b).unwrap();
+    lab.run(MS * 200);
+    use_stun_server(&mut lab, a);
+    use_stun_server(&mut lab, b);
+    assert!(lab.run_until(SECOND * 5, |lab| !lab.ends[b].incoming.is_empty()));
+    let there = lab.ends[b].incoming.pop_front().unwrap();
+    assert!(lab.run_until(SECOND, |lab| lab.status(a, key) == Status::Connected));
+    finish(lab, (a, key), (b, there));
+}
+
+#[test]
+fn near_addresses_are_named_to_near_ones_only() {
+    for (reach, expected) in [(Reach::Global, 1), (Reach::Site, 2), (Reach::Machine, 3)] {
+        let mut lab = Lab::new(1);
+        add(&mut lab, 0, "10.1.1.1:1");
+        add(&mut lab, 0, "127.0.0.1:1");
+        lab.ends[0].reach = reach;
+        let setup = SetupId {
+            peer: lab.ends[1].peer,
+            number: 1,
+        };
+        let now = lab.now;
+        let offer = Command::Offer { setup, reach };
+        lab.ends[0].endpoint.handle_command(now, offer);
+        let Some(Event::Notice(Notice::Described { sdp: Some(sdp), .. })) =
+            lab.ends[0].endpoint.poll_event()
+        else {
+            panic!("no description");
+        };
+        assert_eq!(sdp.matches("a=candidate:").count(), expected, "{reach:?}");
+    }
+}
+
+#[test]
+fn a_server_is_asked_again_and_again() {
+    let mut lab = Lab::new(1);
+    let a = add_behind_router(&mut lab, "10.0.0.2:4000", "9.50.0.1:7001");
+    use_stun_server(&mut lab, a);
+    let before = lab.datagrams;
+    lab.run(SECOND * 100);
+    assert!((4..=8).contains(&(lab.datagrams - before)));
+    lab.ends[a].is_cut = true;
+    let before = lab.datagrams;
+    lab.run(SECOND * 100);
+    assert!((5..=15).contains(&(lab.datagrams - before)));
+}
