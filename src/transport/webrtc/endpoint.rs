@@ -46,7 +46,7 @@ const MAX_SETUPS: usize = 512;
 /// what comes then is lost, as it would be in the network.
 const MAX_TRANSMITS: usize = 16 * 1024;
 
-/// The longest message: what its framing allows (libp2p's specification "WebRTC").
+/// The longest message: libp2p's framing makes none above 16 KiB, and others may be less exact.
 const MAX_MESSAGE_SIZE: u32 = 64 * 1024;
 
 /// Names a connection, also while it is set up.

@@ -5,10 +5,6 @@ use std::collections::{HashMap, VecDeque};
 
 use str0m::channel::ChannelId;
 
-/// How many channels the other side may have opened that nobody has accepted yet: a burst of
-/// a thousand streams gets through, for a swarm takes 128 at a time.
-const MAX_INCOMING: usize = 2048;
-
 /// What a message costs beside its bytes, so that many small ones count too.
 const MESSAGE_OVERHEAD: usize = 64;
 
@@ -52,13 +48,13 @@ impl Channel {
             is_released: false,
         }
     }
-
-    pub(super) fn state(&self) -> State {
-        self.state
-    }
 }
 
 impl Channels {
+    /// How many channels the other side may have opened that nobody has accepted yet: a burst of
+    /// a thousand streams gets through, for a swarm takes 128 at a time.
+    pub(super) const MAX_INCOMING: usize = 1024;
+
     /// A channel of our own.
     pub(super) fn insert(&mut self, id: ChannelId) {
         self.table.insert(id, Channel::new(State::Opening));
@@ -100,7 +96,7 @@ impl Channels {
 
     /// Takes in a channel that the other side opened, if there is room.
     pub(super) fn offer(&mut self, id: ChannelId) -> bool {
-        let has_room = self.incoming.len() < MAX_INCOMING;
+        let has_room = self.incoming.len() < Self::MAX_INCOMING;
         if has_room {
             self.table.insert(id, Channel::new(State::Open));
             self.incoming.push_back(id);
@@ -202,5 +198,10 @@ impl Channels {
 
     pub(super) fn unblock(&mut self) -> Vec<ChannelId> {
         std::mem::take(&mut self.blocked)
+    }
+
+    #[cfg(test)]
+    pub(super) fn fill_incoming(&mut self, len: usize, id: ChannelId) {
+        self.incoming.resize(len, id);
     }
 }

@@ -44,7 +44,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How many checks of the other side are kept until its answer is here, which they overtake. Dropped,
 /// they would be repeated 50 ms later.
-const MAX_EARLY: usize = 8;
+pub(super) const MAX_EARLY: usize = 8;
 
 /// With this much unread, no more is decrypted, so that it is not acknowledged and the other side
 /// stops sending; below half of it, it goes on.
@@ -708,5 +708,21 @@ impl Connection {
             .map(|datagram| datagram.contents.len())
             .sum();
         backlog + self.channels.unread()
+    }
+
+    pub(super) fn remote_candidates(&self) -> usize {
+        self.remote_candidates
+    }
+
+    pub(super) fn early(&self) -> usize {
+        self.early.len()
+    }
+
+    pub(super) fn fill_incoming(&mut self, len: usize, id: ChannelId) {
+        self.channels.fill_incoming(len, id);
+    }
+
+    pub(super) fn panic_inside(&mut self) {
+        self.run::<()>(|_| panic!("a bug of the engine"));
     }
 }

@@ -196,3 +196,112 @@ impl Demux {
         self.ufrags.is_empty() && self.transactions.is_empty() && self.pairs.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAIR: Pair = (address(1), address(2));
+
+    const fn address(port: u16) -> SocketAddr {
+        SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), port)
+    }
+
+    fn stun(kind: u16, transaction: u8, attributes: &[u8]) -> Vec<u8> {
+        let mut message = vec![0; HEADER_LEN];
+        message[..2].copy_from_slice(&kind.to_be_bytes());
+        message[HEADER_LEN - 1] = transaction;
+        message.extend_from_slice(attributes);
+        message
+    }
+
+    fn request_for(name: &str, transaction: u8) -> Vec<u8> {
+        let mut attributes = vec![0x80, 0x22, 0, 1, 7, 0, 0, 0]; // another attribute, padded
+        attributes.extend_from_slice(&USERNAME.to_be_bytes());
+        attributes.extend_from_slice(&(name.len() as u16).to_be_bytes());
+        attributes.extend_from_slice(name.as_bytes());
+        stun(BINDING_REQUEST, transaction, &attributes)
+    }
+
+    #[test]
+    fn requests_are_told_apart_by_the_name_they_are_for() {
+        let mut demux = Demux::default();
+        let peer = PeerId::random();
+        let traces = [Key(1), Key(2)].map(|key| demux.insert(key, peer, format!("u{}", key.0)));
+        for (name, owner) in [
+            ("u1:x", Some(Key(1))),
+            ("u2:u1", Some(Key(2))),
+            ("u3:u1", None),
+        ] {
+            let request = request_for(name, 0);
+            assert_eq!(demux.owner(&PAIR, &Kind::of(&request)), owner);
+        }
+        traces.iter().for_each(|traces| demux.remove(traces));
+        assert!(demux.is_empty());
+    }
+
+    #[test]
+    fn datagrams_that_are_cut_short_are_nobodys() {
+        let request = request_for("u1:x", 0);
+        for len in 0..request.len() {
+            let kind = Kind::of(&request[..len]);
+            assert_eq!(kind, Kind::Other, "{len}");
+        }
+        assert_eq!(Kind::of(&[22]), Kind::Dtls);
+        assert_eq!(Kind::of(&[64]), Kind::Other);
+    }
+
+    #[test]
+    fn the_last_64_transactions_are_remembered() {
+        let mut demux = Demux::default();
+        let mut traces = demux.insert(Key(1), PeerId::random(), "u".to_owned());
+        for transaction in 0..65 {
+            demux.learn(&mut traces, PAIR, &request_for("x:u", transaction));
+        }
+        for (transaction, owner) in [(0, None), (1, Some(Key(1))), (64, Some(Key(1)))] {
+            let response = stun(BINDING_SUCCESS, transaction, &[]);
+            assert_eq!(demux.owner(&PAIR, &Kind::of(&response)), owner);
+        }
+        demux.remove(&traces);
+        assert!(demux.is_empty());
+    }
+
+    #[test]
+    fn addresses_go_to_a_newer_connection_of_the_same_peer_only() {
+        let mut demux = Demux::default();
+        let (peer, other) = (PeerId::random(), PeerId::random());
+        let success = stun(BINDING_SUCCESS, 0, &[]);
+        let mut old = demux.insert(Key(1), peer, "a".to_owned());
+        let mut new = demux.insert(Key(2), peer, "b".to_owned());
+        let mut foreign = demux.insert(Key(3), other, "c".to_owned());
+        let owner = |demux: &Demux| demux.owner(&PAIR, &Kind::Dtls);
+        assert_eq!(demux.learn(&mut old, PAIR, &success), None);
+        assert_eq!(demux.learn(&mut foreign, PAIR, &success), None);
+        assert_eq!(owner(&demux), Some(Key(1)));
+        assert_eq!(demux.learn(&mut new, PAIR, &success), Some(Key(1)));
+        assert_eq!(demux.learn(&mut old, PAIR, &success), None);
+        assert_eq!(owner(&demux), Some(Key(2)));
+        demux.remove(&old);
+        assert_eq!(owner(&demux), Some(Key(2)));
+        demux.remove(&new);
+        assert_eq!(demux.learn(&mut foreign, PAIR, &success), None);
+        assert_eq!(owner(&demux), Some(Key(3)));
+        demux.remove(&foreign);
+        assert!(demux.is_empty());
+    }
+
+    #[test]
+    fn a_connection_is_found_at_its_last_16_pairs() {
+        let mut demux = Demux::default();
+        let mut traces = demux.insert(Key(1), PeerId::random(), "u".to_owned());
+        let pairs: Vec<_> = (0..17).map(|port| (address(1), address(port))).collect();
+        for pair in &pairs {
+            demux.learn(&mut traces, *pair, &stun(BINDING_SUCCESS, 0, &[]));
+        }
+        let owner = |pair| demux.owner(pair, &Kind::Dtls);
+        assert_eq!(owner(&pairs[0]), None);
+        assert!(pairs[1..].iter().all(|pair| owner(pair) == Some(Key(1))));
+        demux.remove(&traces);
+        assert!(demux.is_empty());
+    }
+}

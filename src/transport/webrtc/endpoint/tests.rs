@@ -20,6 +20,7 @@ use crate::{
 mod addresses;
 mod foreign;
 mod life;
+mod limits;
 mod loss;
 mod streams;
 mod trust;

@@ -1,0 +1,116 @@
+//! Each bound, from both sides.
+
+use super::*;
+use crate::transport::webrtc::endpoint::{
+    MAX_SETUPS, channels::Channels, connection::MAX_EARLY, description::MAX_CANDIDATES,
+};
+
+fn offers(lab: &mut Lab, count: usize) -> Vec<bool> {
+    let (now, peer) = (lab.now, lab.ends[1].peer);
+    let endpoint = &mut lab.ends[0].endpoint;
+    for number in 0..count as u64 {
+        let setup = SetupId { peer, number };
+        let reach = Reach::Global;
+        endpoint.handle_command(now, Command::Offer { setup, reach });
+    }
+    let events = std::iter::from_fn(|| endpoint.poll_event());
+    let described = |event| match event {
+        Event::Notice(Notice::Described { sdp, .. }) => Some(sdp.is_some()),
+        _ => None,
+    };
+    events.filter_map(described).collect()
+}
+
+#[test]
+fn so_many_set_ups_run_at_once_and_no_more() {
+    let mut lab = Lab::new(1);
+    let described = offers(&mut lab, MAX_SETUPS + 1);
+    assert_eq!(described.len(), MAX_SETUPS + 1);
+    assert!(described[..MAX_SETUPS].iter().all(|is_some| *is_some));
+    assert!(!described[MAX_SETUPS]);
+    lab.run(SECOND * 11);
+    lab.ends[0].endpoint.assert_empty();
+}
+
+#[test]
+fn so_many_candidates_of_the_other_side_are_tried() {
+    for count in [MAX_CANDIDATES - 1, MAX_CANDIDATES, MAX_CANDIDATES + 1] {
+        let mut lab = Lab::new(1);
+        let setup = lab.offer(0, 1);
+        lab.run(MS * 2);
+        lab.ends[1].is_cut = true;
+        for n in 1..count {
+            let candidate = format!("candidate:1 1 udp 2130706175 9.7.0.{n} 4000 typ host");
+            lab.command(0, Command::Candidate { setup, candidate });
+        }
+        let key = lab.ends[0].endpoint.setups[&setup];
+        let tried = lab.ends[0].endpoint.connections[&key].remote_candidates();
+        assert_eq!(tried, count.min(MAX_CANDIDATES));
+    }
+}
+
+#[test]
+fn so_many_checks_are_kept_until_the_answer_is_here() {
+    for count in [MAX_EARLY - 1, MAX_EARLY, MAX_EARLY + 1] {
+        let mut lab = Lab::new(1);
+        let setup = lab.offer(0, 1);
+        let key = lab.ends[0].endpoint.setups[&setup];
+        let now = lab.now;
+        let connection = lab.ends[0].endpoint.connections.get_mut(&key).unwrap();
+        for _ in 0..count {
+            connection.handle_datagram(now, (address(0, 0), address(1, 0)), &[0; 20]);
+        }
+        assert_eq!(connection.early(), count.min(MAX_EARLY));
+    }
+}
+
+#[test]
+fn checks_that_overtake_the_answer_save_a_tick() {
+    let mut lab = Lab::new(1);
+    lab.signaling_delay = MS * 5;
+    let begin = lab.now;
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let took = lab.now - begin;
+    assert!(took < MS * 30, "{took:?}");
+    lab.release(0, a);
+    lab.release(1, b);
+    lab.assert_empty();
+}
+
+#[test]
+fn so_many_channels_wait_to_be_accepted() {
+    let mut lab = Lab::new(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let ids: Vec<_> = (0..3).map(|_| lab.open(0, a)).collect();
+    lab.run(SECOND);
+    let now = lab.now;
+    let fill = |connection: &mut super::super::Connection| {
+        connection.fill_incoming(Channels::MAX_INCOMING - 1, ids[0]);
+    };
+    lab.ends[1].endpoint.with(now, b, fill);
+    let channels: Vec<_> = (0..2).map(|_| lab.open(0, a)).collect();
+    lab.run(SECOND);
+    assert_eq!(lab.write(0, a, channels[0], b"x"), Write::Taken(1));
+    assert_eq!(lab.write(0, a, channels[1], b"x"), Write::Closed);
+}
+
+#[test]
+fn a_panic_inside_one_connection_ends_no_other() {
+    let mut lab = Lab::new(1);
+    let third = lab.add();
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let (c, d) = lab.connect(0, third).unwrap();
+    let now = lab.now;
+    let panic = |connection: &mut super::super::Connection| connection.panic_inside();
+    lab.ends[0].endpoint.with(now, a, panic);
+    lab.collect(0);
+    assert_eq!(lab.status(0, a), Status::Closed(Closed::Protocol));
+    let sent = pattern(10_000);
+    assert_eq!(lab.transfer((0, c), (third, d), &sent), sent);
+    lab.run(SECOND * 10);
+    assert_eq!(lab.status(1, b), Status::Closed(Closed::Silent));
+    for (n, key) in [(0, a), (1, b), (0, c), (third, d)] {
+        lab.release(n, key);
+    }
+    lab.assert_empty();
+}
