@@ -88,10 +88,11 @@ fn so_many_channels_wait_to_be_accepted() {
         connection.fill_incoming(Channels::MAX_INCOMING - 1, ids[0]);
     };
     lab.ends[1].endpoint.with(now, b, fill);
-    let channels: Vec<_> = (0..2).map(|_| lab.open(0, a)).collect();
+    let channels = [lab.open(0, a), lab.open(0, a)];
     lab.run(SECOND);
-    assert_eq!(lab.write(0, a, channels[0], b"x"), Write::Taken(1));
-    assert_eq!(lab.write(0, a, channels[1], b"x"), Write::Closed);
+    let mut written = channels.map(|channel| lab.write(0, a, channel, b"x") == Write::Taken(1));
+    written.sort_unstable(); // either may be the one that comes first
+    assert_eq!(written, [false, true]);
 }
 
 #[test]
