@@ -26,7 +26,9 @@ mod transport;
 mod wire;
 
 pub use behaviour::Behaviour;
-pub use config::{Candidate, Candidates, Config, Incoming, Limits, Rate, Reach};
+pub use config::{
+    Candidate, Candidates, Config, IceServer, IceServerError, Incoming, Limits, Rate, Reach,
+};
 pub use error::{
     AttemptError, JoinError, LinkError, ProtocolError, QueryError, Refusal, SignalError,
     StartQueryError, StreamError,
