@@ -23,6 +23,8 @@ use crate::route::{self, TransportPort};
 
 #[cfg(feature = "webrtc")]
 mod direct;
+#[cfg(feature = "webrtc")]
+mod host;
 mod stream;
 #[cfg(feature = "webrtc")]
 mod webrtc;
