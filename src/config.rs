@@ -125,6 +125,22 @@ pub enum Reach {
     Machine,
 }
 
+impl Reach {
+    pub(crate) fn permits(self, ip: std::net::IpAddr) -> bool {
+        let near = match ip {
+            std::net::IpAddr::V4(ip) if ip.is_loopback() => 2,
+            std::net::IpAddr::V4(ip) if ip.is_private() => 1,
+            std::net::IpAddr::V6(ip) if ip.is_loopback() => 2,
+            _ => 0,
+        };
+        near <= match self {
+            Self::Global => 0,
+            Self::Site => 1,
+            Self::Machine => 2,
+        }
+    }
+}
+
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")

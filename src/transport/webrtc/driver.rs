@@ -48,10 +48,11 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 ///
-/// If there is no socket.
+/// If there is no socket, or no certificate.
 pub(super) fn start(runtime: &runtime::Handle, servers: Vec<IceServer>) -> io::Result<Handle> {
     let sockets = Sockets::bind()?;
-    let shared = Shared::new(Endpoint::new());
+    let endpoint = Endpoint::new().ok_or_else(|| io::Error::other("no certificate"))?;
+    let shared = Shared::new(endpoint);
     let handle = Handle::new(shared.clone());
     let deadline = Instant::now() + START_TIMEOUT;
     runtime.spawn(Driver {
@@ -121,7 +122,7 @@ impl Driver {
             });
         }
         while let Poll::Ready(Some(servers)) = self.servers.poll_next_unpin(cx) {
-            self.set_servers(servers);
+            self.set_servers(&servers);
         }
         let is_ready = |until| self.interfaces.has_told() || until <= Instant::now();
         if self.starting.is_some_and(is_ready) {
@@ -130,7 +131,7 @@ impl Driver {
         }
     }
 
-    fn set_servers(&self, servers: Vec<SocketAddr>) {
+    fn set_servers(&self, servers: &[SocketAddr]) {
         self.shared
             .with(|state, now| state.endpoint.set_stun_servers(now, servers));
     }
@@ -194,7 +195,7 @@ impl Driver {
         let Some(until) = self.ending else {
             self.ending = Some(now + END_TIMEOUT);
             self.servers = stream::empty().boxed();
-            self.set_servers(Vec::new());
+            self.set_servers(&[]);
             return is_done;
         };
         is_done || until <= now

@@ -6,12 +6,48 @@
 //! ICE then finds a path, DTLS proves that the other end has the certificate which the signed
 //! description named, and SCTP carries the streams. All share one socket of each address family.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    collections::{BTreeSet, HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::Instant,
+};
 
 use libp2p::PeerId;
 pub(super) use str0m::channel::ChannelId;
+use str0m::{
+    Candidate, Rtc, RtcConfig,
+    config::{CryptoProvider, DtlsCert},
+};
 
-use crate::signaling::{Command, Notice};
+use self::{
+    connection::{Connection, Ingredients},
+    demux::{Demux, Kind},
+    stun::{Mapping, Stun},
+};
+use crate::{
+    config::Reach,
+    signaling::{Command, Notice, SetupId},
+};
+
+mod channels;
+mod connection;
+mod demux;
+mod description;
+mod stun;
+#[cfg(test)]
+mod tests;
+
+/// The most connections in set-up, at some 60 kB each. Who comes when so many are under way is
+/// reached in another way.
+const MAX_SETUPS: usize = 512;
+
+/// The most datagrams that wait for a socket. It takes more than a second of sending to get there;
+/// what comes then is lost, as it would be in the network.
+const MAX_TRANSMITS: usize = 16 * 1024;
+
+/// The longest message: what its framing allows (libp2p's specification "WebRTC").
+const MAX_MESSAGE_SIZE: u32 = 64 * 1024;
 
 /// Names a connection, also while it is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -61,6 +97,8 @@ pub(super) enum Closed {
     SetupTimeout,
     #[error("nothing was received for too long")]
     Silent,
+    #[error("another connection to the same peer took its place")]
+    Replaced,
     #[error("the other side broke the protocol")]
     Protocol,
 }
@@ -87,31 +125,185 @@ pub(super) enum Write {
     Closed,
 }
 
-pub(super) struct Endpoint {}
+/// What an endpoint and its connections have to say.
+#[derive(Debug, Default)]
+struct Outputs {
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<Event>,
+    /// Connections whose addresses another has taken.
+    replaced: Vec<Key>,
+}
 
-#[expect(unused_variables, clippy::todo, clippy::unused_self)]
+impl Outputs {
+    fn send(&mut self, transmit: Transmit) {
+        if self.transmits.len() < MAX_TRANSMITS {
+            self.transmits.push_back(transmit);
+        }
+    }
+}
+
+pub(super) struct Endpoint {
+    crypto: Arc<CryptoProvider>,
+    /// The same for all connections, until the endpoint ends.
+    certificate: DtlsCert,
+    /// Those of this machine, with our ports.
+    addresses: BTreeSet<SocketAddr>,
+    stun: Stun,
+    connections: HashMap<Key, Connection>,
+    next_key: u64,
+    /// The connections in set-up.
+    setups: HashMap<SetupId, Key>,
+    demux: Demux,
+    deadlines: BTreeSet<(Instant, Key)>,
+    outputs: Outputs,
+}
+
 impl Endpoint {
-    pub(super) fn new() -> Self {
-        todo!()
+    /// `None` if no certificate could be made.
+    pub(super) fn new() -> Option<Self> {
+        let crypto = str0m::crypto::from_feature_flags();
+        let certificate = crypto.dtls_provider.generate_certificate()?;
+        Some(Self {
+            crypto: Arc::new(crypto),
+            certificate,
+            addresses: BTreeSet::new(),
+            stun: Stun::default(),
+            connections: HashMap::new(),
+            next_key: 0,
+            setups: HashMap::new(),
+            demux: Demux::default(),
+            deadlines: BTreeSet::new(),
+            outputs: Outputs::default(),
+        })
     }
 
     /// This machine has got `address`, with the port of our socket.
     pub(super) fn add_address(&mut self, now: Instant, address: SocketAddr) {
-        todo!()
+        if self.addresses.insert(address)
+            && let Some(candidate) = host(address)
+        {
+            self.add_candidate(now, &candidate);
+        }
     }
 
     /// This machine has lost `address`.
     pub(super) fn remove_address(&mut self, now: Instant, address: SocketAddr) {
-        todo!()
+        if self.addresses.remove(&address)
+            && let Some(candidate) = host(address)
+        {
+            for key in self.keys() {
+                self.with(now, key, |connection| {
+                    connection.remove_local_candidate(now, &candidate);
+                });
+            }
+        }
+    }
+
+    fn add_candidate(&mut self, now: Instant, candidate: &Candidate) {
+        for key in self.keys() {
+            let notice = self.with(now, key, |connection| {
+                connection.on_local_candidate(now, candidate)
+            });
+            let notice = notice.flatten().map(Event::Notice);
+            self.outputs.events.extend(notice);
+        }
     }
 
     /// The STUN servers to be asked what our sockets look like from outside.
-    pub(super) fn set_stun_servers(&mut self, now: Instant, servers: Vec<SocketAddr>) {
-        todo!()
+    pub(super) fn set_stun_servers(&mut self, now: Instant, servers: &[SocketAddr]) {
+        self.stun.set_servers(now, servers);
     }
 
     pub(super) fn handle_command(&mut self, now: Instant, command: Command) {
-        todo!()
+        match command {
+            Command::Offer { setup, reach } => self.describe(now, setup, reach, Connection::offer),
+            Command::Answer { setup, reach, sdp } => {
+                self.describe(now, setup, reach, |now, ingredients| {
+                    Connection::answer(now, ingredients, &sdp)
+                });
+            }
+            Command::Accept { setup, sdp } => {
+                self.with_setup(now, setup, |connection| connection.accept(now, &sdp));
+            }
+            Command::Candidate { setup, candidate } => {
+                self.with_setup(now, setup, |connection| {
+                    connection.on_remote_candidate(now, &candidate);
+                });
+            }
+            Command::Abandon { setup } => {
+                self.with_setup(now, setup, |connection| connection.close(now));
+            }
+        }
+    }
+
+    /// Begins a set-up and tells how our end is described.
+    fn describe(
+        &mut self,
+        now: Instant,
+        setup: SetupId,
+        reach: Reach,
+        make: impl FnOnce(Instant, Ingredients) -> (Connection, Option<String>),
+    ) {
+        let sdp = match self.setups.len() < MAX_SETUPS {
+            true => self.begin(now, setup, reach, make),
+            false => None,
+        };
+        let notice = Notice::Described { setup, sdp };
+        self.outputs.events.push_back(Event::Notice(notice));
+    }
+
+    fn begin(
+        &mut self,
+        now: Instant,
+        setup: SetupId,
+        reach: Reach,
+        make: impl FnOnce(Instant, Ingredients) -> (Connection, Option<String>),
+    ) -> Option<String> {
+        let candidates = self.candidates();
+        let named = candidates
+            .iter()
+            .filter(|candidate| description::may_use(candidate, reach))
+            .take(description::MAX_CANDIDATES);
+        let named: Vec<_> = named.cloned().collect();
+        let mut engine = self.engine(now);
+        let key = Key(self.next_key);
+        self.next_key += 1;
+        let ufrag = engine.direct_api().local_ice_credentials().ufrag;
+        let ingredients = Ingredients {
+            key,
+            setup,
+            reach,
+            engine,
+            traces: self.demux.insert(key, setup.peer, ufrag),
+            candidates,
+        };
+        let (connection, sdp) = make(now, ingredients);
+        self.connections.insert(key, connection);
+        self.setups.insert(setup, key);
+        self.with(now, key, |connection| {
+            if sdp.is_none() {
+                connection.close(now);
+            }
+        });
+        Some(description::join(&sdp?, named.iter()))
+    }
+
+    fn engine(&self, now: Instant) -> Box<Rtc> {
+        let config = RtcConfig::new()
+            .clear_codecs()
+            .set_crypto_provider(self.crypto.clone())
+            .set_dtls_cert(self.certificate.clone())
+            .set_sctp_max_buffered_amount(connection::MAX_WINDOW)
+            .set_sctp_max_message_size(MAX_MESSAGE_SIZE)
+            .set_snap_enabled(true);
+        Box::new(config.build(now))
+    }
+
+    /// All of our own, the best first.
+    fn candidates(&self) -> Vec<Candidate> {
+        let hosts = self.addresses.iter().copied().filter_map(host);
+        let mapped = self.stun.mappings().into_iter().filter_map(reflexive);
+        hosts.chain(mapped).collect()
     }
 
     /// `local` is where it arrived: address and port of our end.
@@ -122,50 +314,83 @@ impl Endpoint {
         remote: SocketAddr,
         datagram: &[u8],
     ) {
-        todo!()
+        let pair = (local, remote);
+        let kind = Kind::of(datagram);
+        if let Some(key) = self.demux.owner(&pair, &kind) {
+            self.with(now, key, |connection| {
+                connection.handle_datagram(now, pair, datagram);
+            });
+        } else if let Kind::Response { .. } = kind
+            && let Some(mapping) = self.stun.handle_datagram(now, local, remote, datagram)
+            && let Some(candidate) = reflexive(mapping)
+        {
+            self.add_candidate(now, &candidate);
+        }
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        todo!()
+        let due: Vec<_> = self
+            .deadlines
+            .iter()
+            .map_while(|(at, key)| (*at <= now).then_some(*key))
+            .collect();
+        for key in due {
+            self.with(now, key, |connection| connection.handle_timeout(now));
+        }
+        for request in self.stun.handle_timeout(now) {
+            self.outputs.send(request);
+        }
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        todo!()
+        let next = self.deadlines.first().map(|(at, _)| *at);
+        next.into_iter().chain(self.stun.next_deadline()).min()
     }
 
     /// To be called until there is none, after each other call but the pure readers.
     pub(super) fn poll_transmit(&mut self) -> Option<Transmit> {
-        todo!()
+        self.outputs.transmits.pop_front()
     }
 
     /// To be called until there is none, after each other call but the pure readers.
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        todo!()
+        self.outputs.events.pop_front()
     }
 
     /// Claims the set-up that `peer` has answered; the claimer ends it by [`Self::release`].
     pub(super) fn dial(&mut self, peer: &PeerId) -> Option<Key> {
-        todo!()
+        let answered = self.setups.iter().filter(|(setup, _)| setup.peer == *peer);
+        let latest = answered
+            .map(|(_, key)| *key)
+            .filter(|key| {
+                self.connections
+                    .get(key)
+                    .is_some_and(Connection::is_dialable)
+            })
+            .max()?;
+        self.connections.get_mut(&latest)?.is_held = true;
+        Some(latest)
     }
 
     pub(super) fn status(&self, key: Key) -> Status {
-        todo!()
+        let connection = self.connections.get(&key);
+        connection.map_or(Status::Closed(Closed::Local), Connection::status)
     }
 
     /// Where the other end of a connected one is now.
     pub(super) fn remote(&self, key: Key) -> Option<SocketAddr> {
-        todo!()
+        self.connections.get(&key)?.remote()
     }
 
     /// Opens a channel. Writes to it block until the other side knows of it.
     pub(super) fn open(&mut self, now: Instant, key: Key) -> Option<ChannelId> {
-        todo!()
+        self.with(now, key, |connection| connection.open(now))?
     }
 
     /// The next channel that the other side opened.
     pub(super) fn accept(&mut self, key: Key) -> Option<ChannelId> {
-        todo!()
+        self.connections.get_mut(&key)?.accept_channel()
     }
 
     pub(super) fn read(
@@ -175,9 +400,15 @@ impl Endpoint {
         channel: ChannelId,
         buffer: &mut [u8],
     ) -> Read {
-        todo!()
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return Read::Closed;
+        };
+        let read = connection.read(now, channel, buffer);
+        self.schedule(key);
+        read
     }
 
+    /// Takes all of `bytes` as one message, or none of it.
     pub(super) fn write(
         &mut self,
         now: Instant,
@@ -185,27 +416,103 @@ impl Endpoint {
         channel: ChannelId,
         bytes: &[u8],
     ) -> Write {
-        todo!()
-    }
-
-    /// Whether all that was written has reached the other side.
-    pub(super) fn is_flushed(&mut self, key: Key, channel: ChannelId) -> bool {
-        todo!()
+        self.with(now, key, |connection| connection.write(now, channel, bytes))
+            .unwrap_or(Write::Closed)
     }
 
     /// Nobody uses this channel any more: it is closed once what was written has arrived.
     pub(super) fn release_channel(&mut self, now: Instant, key: Key, channel: ChannelId) {
-        todo!()
+        self.with(now, key, |connection| connection.release_channel(channel));
     }
 
     /// Closes a connection once what was written has arrived, or after a while. Its end is seen by
     /// [`Self::status`].
     pub(super) fn close(&mut self, now: Instant, key: Key) {
-        todo!()
+        self.with(now, key, |connection| connection.close(now));
     }
 
     /// Nobody asks for this connection any more: it is closed as by [`Self::close`], then forgotten.
     pub(super) fn release(&mut self, now: Instant, key: Key) {
-        todo!()
+        self.with(now, key, |connection| {
+            connection.is_held = false;
+            connection.close(now);
+        });
     }
+
+    fn keys(&self) -> Vec<Key> {
+        self.connections.keys().copied().collect()
+    }
+
+    fn with_setup(&mut self, now: Instant, setup: SetupId, f: impl FnOnce(&mut Connection)) {
+        if let Some(key) = self.setups.get(&setup) {
+            self.with(now, *key, f);
+        }
+    }
+
+    /// Does something to a connection, and what follows from it.
+    fn with<T>(
+        &mut self,
+        now: Instant,
+        key: Key,
+        f: impl FnOnce(&mut Connection) -> T,
+    ) -> Option<T> {
+        let connection = self.connections.get_mut(&key)?;
+        let result = f(connection);
+        self.settle(now, key);
+        while let Some(replaced) = self.outputs.replaced.pop() {
+            if let Some(connection) = self.connections.get_mut(&replaced) {
+                connection.on_replaced();
+                self.settle(now, replaced);
+            }
+        }
+        Some(result)
+    }
+
+    fn settle(&mut self, now: Instant, key: Key) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        connection.settle(now, &mut self.demux, &mut self.outputs);
+        if !connection.is_in_setup() && self.setups.get(&connection.setup) == Some(&key) {
+            self.setups.remove(&connection.setup);
+        }
+        if connection.is_closed() {
+            self.demux.remove(&connection.traces);
+        }
+        self.schedule(key);
+        if self
+            .connections
+            .get(&key)
+            .is_some_and(Connection::is_forgotten)
+        {
+            self.connections.remove(&key);
+        }
+    }
+
+    /// Has a connection called when it wants to be.
+    fn schedule(&mut self, key: Key) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        let deadline = connection.deadline();
+        let before = std::mem::replace(&mut connection.scheduled, deadline);
+        if before != deadline {
+            before.map(|at| self.deadlines.remove(&(at, key)));
+            deadline.map(|at| self.deadlines.insert((at, key)));
+        }
+    }
+
+    #[cfg(test)]
+    fn assert_empty(&self) {
+        assert!(self.connections.is_empty() && self.setups.is_empty());
+        assert!(self.demux.is_empty() && self.deadlines.is_empty());
+    }
+}
+
+fn host(address: SocketAddr) -> Option<Candidate> {
+    Candidate::host(address, "udp").ok()
+}
+
+fn reflexive(mapping: Mapping) -> Option<Candidate> {
+    Candidate::server_reflexive(mapping.mapped, mapping.base, "udp").ok()
 }

@@ -244,6 +244,7 @@ impl From<Closed> for io::Error {
             Closed::Local => io::ErrorKind::NotConnected,
             Closed::Remote => io::ErrorKind::ConnectionReset,
             Closed::SetupTimeout | Closed::Silent => io::ErrorKind::TimedOut,
+            Closed::Replaced => io::ErrorKind::ConnectionAborted,
             Closed::Protocol => io::ErrorKind::InvalidData,
         };
         Self::new(kind, reason)

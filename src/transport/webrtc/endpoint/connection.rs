@@ -1,0 +1,712 @@
+//! One signaled connection: the engine that runs it (`str0m`), the phase it is in, and what its
+//! channels have to say. It knows its own datagrams only; whose is whose is for `demux`.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use str0m::{
+    Candidate, Input, Output, Rtc, RtcError,
+    change::{SdpAnswer, SdpOffer, SdpPendingOffer},
+    channel::{ChannelConfig, ChannelId},
+    net::{Protocol, Receive},
+};
+
+use super::{
+    Closed, Event, Key, Outputs, Read, Status, Transmit, Write,
+    channels::{Channels, State},
+    demux::{Demux, Kind, Pair, Traces},
+    description::{self, MAX_CANDIDATES},
+};
+use crate::{
+    config::Reach,
+    signaling::{Notice, SetupId},
+};
+
+/// How long an offer waits for its answer: as long as the core does, and twice that.
+const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a path may be searched for. One that exists is found in a few round trips; the rest of
+/// a swarm's 10 s is for the addresses to be dialed next.
+const PATH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the set-up may take in all, once there is a path: a swarm waits no longer.
+const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long nothing may come from the other side. It is asked every 3 s.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(9);
+
+/// How long what was written may take to arrive when the connection is to be closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How many checks of the other side are kept until its answer is here, which they overtake. Dropped,
+/// they would be repeated 50 ms later.
+const MAX_EARLY: usize = 8;
+
+/// With this much unread, no more is decrypted, so that it is not acknowledged and the other side
+/// stops sending; below half of it, it goes on.
+const MAX_UNREAD: usize = 1024 * 1024;
+
+/// How many datagrams are kept until then: all that SCTP sends into its window of 1 MiB. The engine
+/// has no means to stop a sender, and what it does not get is asked for again, ever more slowly.
+const MAX_BACKLOG: usize = 1024;
+
+/// How many of them are taken in at a time.
+const BACKLOG_BATCH: usize = 16;
+
+/// How much may be written ahead of acknowledgements at first, which is best on short paths, and at
+/// most, which fills a path of 10 MiB/s at 100 ms.
+const MIN_WINDOW: usize = 128 * 1024;
+pub(super) const MAX_WINDOW: usize = 1024 * 1024;
+
+/// When half a window takes longer than this to get through, the path is long, and the window grows.
+const LONG_PATH: Duration = Duration::from_millis(10);
+
+/// The label of the channel that makes a description name data channels at all (libp2p's
+/// specification "WebRTC"). It carries nothing.
+const INIT_LABEL: &str = "init";
+
+/// SCTP's number of that channel: agreed beforehand, so that nothing is sent for it, and far from
+/// those that are counted up.
+const INIT_STREAM: u16 = 65534;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Our offer waits for its answer.
+    Offered,
+    /// A path is searched for, and then secured.
+    Connecting {
+        has_path: bool,
+    },
+    Connected,
+    /// What was written is to arrive first.
+    Closing,
+    Closed(Closed),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Made the offer, and dials.
+    Offerer,
+    Answerer,
+}
+
+struct Datagram {
+    pair: Pair,
+    contents: Vec<u8>,
+}
+
+pub(super) struct Connection {
+    key: Key,
+    pub(super) setup: SetupId,
+    reach: Reach,
+    role: Role,
+    pub(super) traces: Traces,
+    /// `None` once the connection is closed.
+    engine: Option<Box<Rtc>>,
+    phase: Phase,
+    /// When the phase has lasted too long.
+    phase_ends: Instant,
+    engine_deadline: Instant,
+    pending: Option<SdpPendingOffer>,
+    remote_candidates: usize,
+    /// Whether somebody holds the key and will let go of it.
+    pub(super) is_held: bool,
+    remote: Option<SocketAddr>,
+    early: Vec<Datagram>,
+    channels: Channels,
+    backlog: VecDeque<Datagram>,
+    window: usize,
+    /// Since when writers have been waiting for room.
+    blocked_since: Option<Instant>,
+    /// Released channels that have to be closed once what was written has arrived.
+    releasing: Vec<ChannelId>,
+    is_end_told: bool,
+    /// When the endpoint has noted to call.
+    pub(super) scheduled: Option<Instant>,
+}
+
+/// What a connection is made with.
+pub(super) struct Ingredients {
+    pub(super) key: Key,
+    pub(super) setup: SetupId,
+    pub(super) reach: Reach,
+    pub(super) engine: Box<Rtc>,
+    pub(super) traces: Traces,
+    /// Our own.
+    pub(super) candidates: Vec<Candidate>,
+}
+
+impl Connection {
+    fn new(now: Instant, role: Role, ingredients: Ingredients) -> Self {
+        let mut connection = Self {
+            key: ingredients.key,
+            setup: ingredients.setup,
+            reach: ingredients.reach,
+            role,
+            traces: ingredients.traces,
+            engine: Some(ingredients.engine),
+            phase: Phase::Offered,
+            phase_ends: now + OFFER_TIMEOUT,
+            engine_deadline: now,
+            pending: None,
+            remote_candidates: 0,
+            is_held: false,
+            remote: None,
+            early: Vec::new(),
+            channels: Channels::default(),
+            backlog: VecDeque::new(),
+            window: MIN_WINDOW,
+            blocked_since: None,
+            releasing: Vec::new(),
+            is_end_told: false,
+            scheduled: None,
+        };
+        for candidate in ingredients.candidates {
+            connection.add_local_candidate(candidate);
+        }
+        connection
+    }
+
+    /// Describes our end as the side that offers.
+    pub(super) fn offer(now: Instant, ingredients: Ingredients) -> (Self, Option<String>) {
+        let mut connection = Self::new(now, Role::Offerer, ingredients);
+        let sdp = connection.run(|rtc| {
+            let mut api = rtc.sdp_api();
+            api.add_channel_with_config(ChannelConfig {
+                label: INIT_LABEL.to_owned(),
+                negotiated: Some(INIT_STREAM),
+                ..ChannelConfig::default()
+            });
+            Ok(api.apply())
+        });
+        let sdp = sdp.flatten().map(|(offer, pending)| {
+            connection.pending = Some(pending);
+            offer.to_sdp_string()
+        });
+        (connection, sdp)
+    }
+
+    /// Describes our end to the side that offered.
+    pub(super) fn answer(
+        now: Instant,
+        ingredients: Ingredients,
+        offer: &str,
+    ) -> (Self, Option<String>) {
+        let mut connection = Self::new(now, Role::Answerer, ingredients);
+        let (offer, candidates) = description::part(offer, connection.reach);
+        let sdp = connection.run(|rtc| {
+            let offer = SdpOffer::from_sdp_string(&offer)?;
+            rtc.sdp_api().accept_offer(offer)
+        });
+        connection.on_described(now, candidates);
+        (connection, sdp.map(|answer| answer.to_sdp_string()))
+    }
+
+    /// Takes the answer to our offer.
+    pub(super) fn accept(&mut self, now: Instant, answer: &str) {
+        let Some(pending) = self.pending.take() else {
+            return;
+        };
+        let (answer, candidates) = description::part(answer, self.reach);
+        self.run(|rtc| {
+            let answer = SdpAnswer::from_sdp_string(&answer)?;
+            rtc.sdp_api().accept_answer(pending, answer)
+        });
+        self.on_described(now, candidates);
+        for datagram in std::mem::take(&mut self.early) {
+            self.feed(now, datagram.pair, &datagram.contents);
+        }
+    }
+
+    fn on_described(&mut self, now: Instant, candidates: Vec<Candidate>) {
+        if self.phase != Phase::Offered {
+            return; // what was said made no sense
+        }
+        self.phase = Phase::Connecting { has_path: false };
+        self.phase_ends = now + PATH_TIMEOUT;
+        for candidate in candidates {
+            self.add_remote_candidate(candidate);
+        }
+        self.tick(now);
+    }
+
+    /// Whether it is still set up, so that late candidates are of use.
+    pub(super) fn is_in_setup(&self) -> bool {
+        matches!(self.phase, Phase::Offered | Phase::Connecting { .. })
+    }
+
+    /// Whether it waits to be dialed.
+    pub(super) fn is_dialable(&self) -> bool {
+        self.role == Role::Offerer && !self.is_held && self.phase != Phase::Offered
+    }
+
+    /// Takes one more address of the other side.
+    pub(super) fn on_remote_candidate(&mut self, now: Instant, candidate: &str) {
+        if let Some(candidate) = description::candidate(candidate, self.reach) {
+            self.add_remote_candidate(candidate);
+            self.tick(now);
+        }
+    }
+
+    fn add_remote_candidate(&mut self, candidate: Candidate) {
+        if self.remote_candidates < MAX_CANDIDATES {
+            self.remote_candidates += 1;
+            self.run(|rtc| Ok(rtc.add_remote_candidate(candidate)));
+        }
+    }
+
+    fn add_local_candidate(&mut self, candidate: Candidate) {
+        // Datagrams from this machine to itself leave no other way.
+        if candidate.addr().ip().is_loopback() && self.reach != Reach::Machine {
+            return;
+        }
+        self.run(|rtc| Ok(rtc.add_local_candidate(candidate).is_some()));
+    }
+
+    /// This machine has got an address, or found out how it looks from outside. To be told to the other
+    /// side, if it may know.
+    pub(super) fn on_local_candidate(
+        &mut self,
+        now: Instant,
+        candidate: &Candidate,
+    ) -> Option<Notice> {
+        self.add_local_candidate(candidate.clone());
+        self.tick(now);
+        let may_know = self.is_in_setup() && description::may_use(candidate, self.reach);
+        may_know.then(|| Notice::Candidate {
+            setup: self.setup,
+            candidate: candidate.to_sdp_string(),
+        })
+    }
+
+    /// This machine has lost an address.
+    pub(super) fn remove_local_candidate(&mut self, now: Instant, candidate: &Candidate) {
+        self.run(|rtc| Ok(rtc.direct_api().invalidate_candidate(candidate)));
+        self.tick(now);
+    }
+
+    pub(super) fn handle_datagram(&mut self, now: Instant, pair: Pair, contents: &[u8]) {
+        if self.phase == Phase::Offered {
+            if self.early.len() < MAX_EARLY {
+                self.early.push(Datagram {
+                    pair,
+                    contents: contents.to_vec(),
+                });
+            }
+            return;
+        }
+        if self.is_connected() {
+            self.phase_ends = self.phase_ends.max(now + SILENCE_TIMEOUT);
+        }
+        let is_held_back = self.is_paused() || !self.backlog.is_empty();
+        if is_held_back && Kind::of(contents) == Kind::Dtls {
+            if self.backlog.len() < MAX_BACKLOG {
+                self.backlog.push_back(Datagram {
+                    pair,
+                    contents: contents.to_vec(),
+                });
+            }
+            return;
+        }
+        self.feed(now, pair, contents);
+    }
+
+    fn feed(&mut self, now: Instant, (local, remote): Pair, contents: &[u8]) {
+        let Some(rtc) = &mut self.engine else {
+            return;
+        };
+        let Ok(receive) = Receive::new(Protocol::Udp, remote, local, contents) else {
+            return;
+        };
+        // An error is about this datagram, which anybody may have sent.
+        let fed = catch_unwind(AssertUnwindSafe(|| {
+            rtc.handle_input(Input::Receive(now, receive))
+        }));
+        match fed {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "a datagram was refused"),
+            Err(_) => self.on_panic(),
+        }
+    }
+
+    /// Whether so much is unread that the other side has to wait.
+    fn is_paused(&self) -> bool {
+        self.channels.unread() >= MAX_UNREAD
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.phase_ends <= now {
+            match self.phase {
+                Phase::Offered | Phase::Connecting { .. } => self.finish(Closed::SetupTimeout),
+                Phase::Connected => self.finish(Closed::Silent),
+                Phase::Closing => {} // `settle` sees to it
+                Phase::Closed(_) => {}
+            }
+        }
+        if self.engine_deadline <= now {
+            self.tick(now);
+        }
+    }
+
+    /// Lets the engine's time go on: it works with the time that it was told last.
+    fn tick(&mut self, now: Instant) {
+        self.run(|rtc| rtc.handle_input(Input::Timeout(now)));
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Closed(_) => None,
+            _ => Some(self.phase_ends.min(self.engine_deadline)),
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        match self.phase {
+            Phase::Offered | Phase::Connecting { .. } => Status::Connecting,
+            Phase::Connected | Phase::Closing => Status::Connected,
+            Phase::Closed(why) => Status::Closed(why),
+        }
+    }
+
+    fn is_connected(&self) -> bool {
+        matches!(self.phase, Phase::Connected)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed(_))
+    }
+
+    /// Whether nobody will ask for it any more.
+    pub(super) fn is_forgotten(&self) -> bool {
+        self.is_closed() && !self.is_held && self.channels.is_empty()
+    }
+
+    pub(super) fn remote(&self) -> Option<SocketAddr> {
+        self.remote
+    }
+
+    pub(super) fn open(&mut self, now: Instant) -> Option<ChannelId> {
+        if !self.is_connected() {
+            return None;
+        }
+        self.tick(now);
+        let config = ChannelConfig::default();
+        let id = self.run(|rtc| Ok(rtc.direct_api().create_data_channel(config)))?;
+        self.channels.insert(id);
+        self.tick(now);
+        Some(id)
+    }
+
+    pub(super) fn accept_channel(&mut self) -> Option<ChannelId> {
+        self.channels.accept()
+    }
+
+    pub(super) fn read(&mut self, now: Instant, id: ChannelId, buffer: &mut [u8]) -> Read {
+        match self.channels.read(id, buffer) {
+            0 if self.channels.state(id) == State::Closed => Read::Closed,
+            0 => Read::Blocked,
+            n => {
+                if !self.backlog.is_empty() && self.channels.unread() < MAX_UNREAD / 2 {
+                    self.engine_deadline = now; // and the backlog with it
+                }
+                Read::Bytes(n)
+            }
+        }
+    }
+
+    pub(super) fn write(&mut self, now: Instant, id: ChannelId, bytes: &[u8]) -> Write {
+        if !self.is_connected() {
+            return Write::Closed;
+        }
+        match self.channels.state(id) {
+            State::Closed => return Write::Closed,
+            State::Opening => return Write::Blocked,
+            State::Open => {}
+        }
+        if self.sending() + bytes.len() > self.window {
+            self.blocked_since.get_or_insert(now);
+            self.channels.block(id);
+            return Write::Blocked;
+        }
+        self.tick(now);
+        let written = self.run(|rtc| {
+            let channel = rtc.channel(id);
+            Ok(channel.and_then(|mut channel| channel.write(true, bytes).ok()))
+        });
+        match written.flatten() {
+            Some(true) => {
+                if let Some(channel) = self.channels.get_mut(id) {
+                    channel.is_sending = true;
+                }
+                Write::Taken(bytes.len())
+            }
+            Some(false) => {
+                self.channels.block(id);
+                Write::Blocked
+            }
+            None => Write::Closed,
+        }
+    }
+
+    /// How much was written that has not arrived yet.
+    fn sending(&mut self) -> usize {
+        let ids: Vec<_> = self
+            .channels
+            .iter()
+            .filter(|(_, channel)| channel.is_sending)
+            .map(|(id, _)| id)
+            .collect();
+        let mut sum = 0;
+        for id in ids {
+            let amount = self.run(|rtc| {
+                Ok(rtc
+                    .channel(id)
+                    .map_or(0, |mut channel| channel.buffered_amount()))
+            });
+            let amount = amount.unwrap_or(0);
+            if amount == 0
+                && let Some(channel) = self.channels.get_mut(id)
+            {
+                channel.is_sending = false;
+            }
+            sum += amount;
+        }
+        sum
+    }
+
+    pub(super) fn release_channel(&mut self, id: ChannelId) {
+        if self.channels.release(id) {
+            self.releasing.push(id);
+        }
+    }
+
+    /// Closes it once what was written has arrived.
+    pub(super) fn close(&mut self, now: Instant) {
+        match self.phase {
+            Phase::Connected => {
+                self.phase = Phase::Closing;
+                self.phase_ends = now + CLOSE_TIMEOUT;
+                self.tick(now);
+            }
+            Phase::Offered | Phase::Connecting { .. } => self.finish(Closed::Local),
+            Phase::Closing | Phase::Closed(_) => {}
+        }
+    }
+
+    /// Another connection of the same two ends has taken its addresses.
+    pub(super) fn on_replaced(&mut self) {
+        self.finish(Closed::Replaced);
+    }
+
+    /// Draws the consequences of whatever was done to the connection. To be called after it.
+    pub(super) fn settle(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
+        self.drain(now, demux, outputs);
+        self.take_backlog(now, demux, outputs);
+        self.close_released(now, demux, outputs);
+        self.unblock(now, outputs);
+        let is_over = self.phase_ends <= now;
+        if self.phase == Phase::Closing && (is_over || self.sending() == 0) {
+            self.run(Rtc::close);
+            self.drain(now, demux, outputs);
+            self.finish(Closed::Local);
+        }
+        if self.is_closed() && !std::mem::replace(&mut self.is_end_told, true) {
+            let key = self.key;
+            for channel in self.channels.close_all() {
+                outputs.events.push_back(Event::Readable { key, channel });
+                outputs.events.push_back(Event::Writable { key, channel });
+            }
+            outputs.events.push_back(Event::Changed { key });
+        }
+    }
+
+    /// Takes in what was held back, some of it at a time, as far as it is read.
+    fn take_backlog(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
+        for _ in 0..BACKLOG_BATCH {
+            if self.channels.unread() >= MAX_UNREAD / 2 {
+                return;
+            }
+            let Some(datagram) = self.backlog.pop_front() else {
+                return;
+            };
+            self.feed(now, datagram.pair, &datagram.contents);
+            self.drain(now, demux, outputs);
+        }
+        if !self.backlog.is_empty() {
+            self.engine_deadline = now;
+        }
+    }
+
+    fn close_released(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
+        if self.releasing.is_empty() {
+            return;
+        }
+        self.sending(); // brings up to date which channels are
+        for id in std::mem::take(&mut self.releasing) {
+            match self.channels.get_mut(id) {
+                Some(channel) if channel.is_sending => self.releasing.push(id),
+                Some(_) => {
+                    self.run(|rtc| Ok(rtc.direct_api().close_data_channel(id)));
+                    self.tick(now);
+                }
+                None => {}
+            }
+        }
+        self.drain(now, demux, outputs);
+    }
+
+    /// Lets writers go on once half of the window is free.
+    fn unblock(&mut self, now: Instant, outputs: &mut Outputs) {
+        if !self.channels.has_blocked() || self.sending() > self.window / 2 {
+            return;
+        }
+        let since = self.blocked_since.take();
+        if since.is_some_and(|since| now.saturating_duration_since(since) > LONG_PATH) {
+            self.window = MAX_WINDOW.min(2 * self.window);
+        }
+        let key = self.key;
+        for channel in self.channels.unblock() {
+            outputs.events.push_back(Event::Writable { key, channel });
+        }
+    }
+
+    fn drain(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
+        let mut is_closed_remotely = false;
+        while let Some(output) = self.run(Rtc::poll_output) {
+            match output {
+                Output::Timeout(at) => {
+                    self.engine_deadline = at;
+                    break;
+                }
+                Output::Transmit(transmit) => {
+                    let transmit = Transmit {
+                        source: transmit.source,
+                        destination: transmit.destination,
+                        contents: transmit.contents.into(),
+                    };
+                    self.send(transmit, demux, outputs);
+                }
+                Output::Event(str0m::Event::Closed) => is_closed_remotely = true,
+                Output::Event(event) => self.on_event(now, event, outputs),
+            }
+        }
+        if self.engine.as_ref().is_some_and(|rtc| !rtc.is_alive()) {
+            self.finish(match (self.phase, is_closed_remotely) {
+                (Phase::Closing, _) => Closed::Local,
+                (_, true) => Closed::Remote,
+                _ => Closed::Protocol,
+            });
+        }
+    }
+
+    fn send(&mut self, transmit: Transmit, demux: &mut Demux, outputs: &mut Outputs) {
+        let pair = (transmit.source, transmit.destination);
+        let replaced = demux.learn(&mut self.traces, pair, &transmit.contents);
+        outputs.replaced.extend(replaced);
+        let is_data = Kind::of(&transmit.contents) == Kind::Dtls;
+        if is_data && self.remote != Some(transmit.destination) {
+            self.remote = Some(transmit.destination);
+            outputs.events.push_back(Event::Changed { key: self.key });
+        }
+        outputs.send(transmit);
+    }
+
+    fn on_event(&mut self, now: Instant, event: str0m::Event, outputs: &mut Outputs) {
+        use str0m::{Event as Engine, IceConnectionState as Ice};
+
+        let key = self.key;
+        match event {
+            Engine::IceConnectionStateChange(Ice::Connected | Ice::Completed) => {
+                if let Phase::Connecting { has_path: false } = self.phase {
+                    self.phase = Phase::Connecting { has_path: true };
+                    self.phase_ends += SETUP_TIMEOUT - PATH_TIMEOUT;
+                }
+            }
+            Engine::Connected if self.is_in_setup() => {
+                self.phase = Phase::Connected;
+                self.phase_ends = now + SILENCE_TIMEOUT;
+                outputs.events.push_back(match self.role {
+                    Role::Offerer => Event::Changed { key },
+                    Role::Answerer => {
+                        self.is_held = true;
+                        let peer = self.setup.peer;
+                        Event::Incoming { key, peer }
+                    }
+                });
+            }
+            Engine::ChannelOpen(channel, label) => {
+                if self.channels.opened(channel) {
+                    outputs.events.push_back(Event::Writable { key, channel });
+                } else if label == INIT_LABEL {
+                    // It was to make the offer, and is closed by who made it.
+                } else if self.channels.offer(channel) {
+                    outputs.events.push_back(Event::Changed { key });
+                } else {
+                    self.run(|rtc| Ok(rtc.direct_api().close_data_channel(channel)));
+                }
+            }
+            Engine::ChannelData(data) => {
+                self.channels.received(data.id, data.data);
+                let channel = data.id;
+                outputs.events.push_back(Event::Readable { key, channel });
+            }
+            Engine::ChannelClose(channel) => {
+                self.channels.closed(channel);
+                outputs.events.push_back(Event::Readable { key, channel });
+                outputs.events.push_back(Event::Writable { key, channel });
+            }
+            _ => {}
+        }
+    }
+
+    /// Runs `action` on the engine, if it still lives. An error ends the connection, and so does
+    /// a panic, which ends nothing else.
+    fn run<T>(&mut self, action: impl FnOnce(&mut Rtc) -> Result<T, RtcError>) -> Option<T> {
+        let rtc = self.engine.as_mut()?;
+        match catch_unwind(AssertUnwindSafe(|| action(rtc))) {
+            Ok(Ok(result)) => Some(result),
+            Ok(Err(error)) => {
+                tracing::debug!(peer = %self.setup.peer, %error, "a connection failed");
+                self.finish(Closed::Protocol);
+                None
+            }
+            Err(_) => {
+                self.on_panic();
+                None
+            }
+        }
+    }
+
+    fn on_panic(&mut self) {
+        tracing::error!(peer = %self.setup.peer, "the WebRTC engine panicked; its connection ends");
+        self.finish(Closed::Protocol);
+    }
+
+    fn finish(&mut self, why: Closed) {
+        if !self.is_closed() {
+            self.phase = Phase::Closed(why);
+        }
+        self.engine = None;
+        self.early.clear();
+        self.backlog.clear();
+        self.releasing.clear();
+    }
+}
+
+#[cfg(test)]
+impl Connection {
+    /// How many bytes it keeps for a slow reader.
+    pub(super) fn kept(&self) -> usize {
+        let backlog: usize = self
+            .backlog
+            .iter()
+            .map(|datagram| datagram.contents.len())
+            .sum();
+        backlog + self.channels.unread()
+    }
+}

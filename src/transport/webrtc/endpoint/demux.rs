@@ -1,0 +1,198 @@
+//! Whose datagram is this? All connections share a socket, so STUN requests are told apart by the
+//! user name they are for, STUN responses by the transaction they answer, and everything else by
+//! the pair of addresses over which a connection has shown that it is there.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+};
+
+use libp2p::PeerId;
+
+use super::Key;
+
+/// How many transactions of one connection are remembered: more than a check of every pair of
+/// addresses has under way.
+const MAX_TRANSACTIONS: usize = 64;
+
+/// How many pairs of addresses lead to one connection: more than two hosts with a few addresses each
+/// use. A peer that shows itself at more is forgotten at the oldest.
+const MAX_PAIRS: usize = 16;
+
+const HEADER_LEN: usize = 20;
+const USERNAME: u16 = 0x0006;
+const BINDING_REQUEST: u16 = 0x0001;
+const BINDING_SUCCESS: u16 = 0x0101;
+const BINDING_ERROR: u16 = 0x0111;
+
+/// Identifies a STUN request and its response (RFC 8489, section 5).
+pub(super) type TransactionId = [u8; 12];
+
+/// What a datagram is, as far as its first bytes tell.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Kind<'a> {
+    /// A STUN request for the user of this name at our end.
+    Request {
+        ufrag: &'a str,
+        transaction: TransactionId,
+    },
+    Response {
+        transaction: TransactionId,
+        is_success: bool,
+    },
+    Dtls,
+    Other,
+}
+
+impl<'a> Kind<'a> {
+    pub(super) fn of(datagram: &'a [u8]) -> Self {
+        match datagram.first() {
+            Some(0..=3) => Self::of_stun(datagram).unwrap_or(Self::Other),
+            Some(20..=63) => Self::Dtls, // RFC 7983
+            _ => Self::Other,
+        }
+    }
+
+    fn of_stun(datagram: &'a [u8]) -> Option<Self> {
+        let (header, attributes) = datagram.split_at_checked(HEADER_LEN)?;
+        let transaction = header.last_chunk().copied()?;
+        match u16::from_be_bytes(*header.first_chunk()?) {
+            BINDING_REQUEST => Some(Self::Request {
+                ufrag: local_ufrag(attributes)?,
+                transaction,
+            }),
+            BINDING_SUCCESS => Some(Self::Response {
+                transaction,
+                is_success: true,
+            }),
+            BINDING_ERROR => Some(Self::Response {
+                transaction,
+                is_success: false,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// The part of the user name before the colon, which is of the one who is asked (RFC 8445, section
+/// 7.2.2).
+fn local_ufrag(mut attributes: &[u8]) -> Option<&str> {
+    while let Some((head, rest)) = attributes.split_first_chunk::<4>() {
+        let [t0, t1, l0, l1] = *head;
+        let len = usize::from(u16::from_be_bytes([l0, l1]));
+        if u16::from_be_bytes([t0, t1]) == USERNAME {
+            let name = std::str::from_utf8(rest.get(..len)?).ok()?;
+            return name.split_once(':').map(|(ours, _)| ours);
+        }
+        attributes = rest.get(len.next_multiple_of(4)..)?;
+    }
+    None
+}
+
+/// The pair of addresses that a datagram travels between: ours and theirs.
+pub(super) type Pair = (SocketAddr, SocketAddr);
+
+#[derive(Debug, Default)]
+pub(super) struct Demux {
+    ufrags: HashMap<String, Key>,
+    transactions: HashMap<TransactionId, Key>,
+    pairs: HashMap<Pair, (Key, PeerId)>,
+}
+
+/// What leads to one connection, to be taken out with it.
+#[derive(Debug)]
+pub(super) struct Traces {
+    key: Key,
+    peer: PeerId,
+    ufrag: String,
+    /// At most [`MAX_TRANSACTIONS`].
+    transactions: VecDeque<TransactionId>,
+    /// At most [`MAX_PAIRS`].
+    pairs: VecDeque<Pair>,
+}
+
+impl Demux {
+    pub(super) fn insert(&mut self, key: Key, peer: PeerId, ufrag: String) -> Traces {
+        self.ufrags.insert(ufrag.clone(), key);
+        Traces {
+            key,
+            peer,
+            ufrag,
+            transactions: VecDeque::new(),
+            pairs: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn remove(&mut self, traces: &Traces) {
+        self.ufrags.remove(&traces.ufrag);
+        for transaction in &traces.transactions {
+            self.transactions.remove(transaction);
+        }
+        for pair in &traces.pairs {
+            self.remove_pair(traces.key, pair);
+        }
+    }
+
+    fn remove_pair(&mut self, key: Key, pair: &Pair) {
+        if self.pairs.get(pair).is_some_and(|(owner, _)| *owner == key) {
+            self.pairs.remove(pair);
+        }
+    }
+
+    /// Whose datagram this is.
+    pub(super) fn owner(&self, pair: &Pair, kind: &Kind<'_>) -> Option<Key> {
+        match kind {
+            Kind::Request { ufrag, .. } => self.ufrags.get(*ufrag).copied(),
+            Kind::Response { transaction, .. } => self.transactions.get(transaction).copied(),
+            Kind::Dtls => self.pairs.get(pair).map(|(key, _)| *key),
+            Kind::Other => None,
+        }
+    }
+
+    /// Learns from what a connection sends: its requests will be answered, and where it answers a
+    /// request it has verified that the other end is there. Addresses that another connection uses
+    /// are taken over from the same peer only, for a source can be forged; that connection is
+    /// returned, which no datagram reaches any more.
+    pub(super) fn learn(
+        &mut self,
+        traces: &mut Traces,
+        pair: Pair,
+        datagram: &[u8],
+    ) -> Option<Key> {
+        let key = traces.key;
+        match Kind::of(datagram) {
+            Kind::Request { transaction, .. } => {
+                self.transactions.insert(transaction, key);
+                traces.transactions.push_back(transaction);
+                if traces.transactions.len() > MAX_TRANSACTIONS
+                    && let Some(oldest) = traces.transactions.pop_front()
+                {
+                    self.transactions.remove(&oldest);
+                }
+                None
+            }
+            Kind::Response {
+                is_success: true, ..
+            } => {
+                let before = self.pairs.get(&pair).copied();
+                if before.is_some_and(|(owner, peer)| owner >= key || peer != traces.peer) {
+                    return None;
+                }
+                self.pairs.insert(pair, (key, traces.peer));
+                traces.pairs.push_back(pair);
+                if traces.pairs.len() > MAX_PAIRS
+                    && let Some(oldest) = traces.pairs.pop_front()
+                {
+                    self.remove_pair(key, &oldest);
+                }
+                before.map(|(owner, _)| owner)
+            }
+            _ => None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.ufrags.is_empty() && self.transactions.is_empty() && self.pairs.is_empty()
+    }
+}

@@ -1,0 +1,98 @@
+//! What a description says of addresses. Candidates are kept apart from the rest of a description,
+//! in both directions, so that each can be checked, capped and, if it makes no sense, left out.
+
+use str0m::{Candidate, net::Protocol};
+
+use crate::config::Reach;
+
+const PREFIX: &str = "a=candidate:";
+
+/// The most candidates that are given to the other side and taken from it: two address families with
+/// a few interfaces and a mapped address each; and a lying peer can aim us at no more.
+pub(super) const MAX_CANDIDATES: usize = 8;
+
+/// Parts a description into one without candidates, and those of its candidates that may be used.
+pub(super) fn part(sdp: &str, reach: Reach) -> (String, Vec<Candidate>) {
+    let (mut rest, mut candidates) = (String::with_capacity(sdp.len()), Vec::new());
+    for line in sdp.lines() {
+        if line.starts_with(PREFIX) {
+            candidates.extend(candidate(line, reach));
+        } else if line != "a=end-of-candidates" {
+            rest.push_str(line);
+            rest.push_str("\r\n");
+        }
+    }
+    (rest, candidates)
+}
+
+/// Adds candidates to a description of one section.
+pub(super) fn join<'a>(sdp: &str, candidates: impl Iterator<Item = &'a Candidate>) -> String {
+    let (mut sdp, _) = part(sdp, Reach::Global);
+    for candidate in candidates {
+        sdp.push_str("a=");
+        sdp.push_str(&candidate.to_sdp_string());
+        sdp.push_str("\r\n");
+    }
+    sdp
+}
+
+/// Reads a candidate as it travels, if it may be used. Names (`*.local`) and TCP are skipped.
+pub(super) fn candidate(line: &str, reach: Reach) -> Option<Candidate> {
+    let line = line.strip_prefix("a=").unwrap_or(line);
+    let candidate = Candidate::from_sdp_string(line).ok()?;
+    may_use(&candidate, reach).then_some(candidate)
+}
+
+/// Whether a candidate, ours or theirs, is one that this introduction may name.
+pub(super) fn may_use(candidate: &Candidate, reach: Reach) -> bool {
+    let address = candidate.addr();
+    candidate.proto() == Protocol::Udp && address.port() != 0 && reach.permits(address.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SDP: &str = "v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n\
+        a=candidate:1 1 udp 2130706175 9.9.9.9 4000 typ host\r\n\
+        a=candidate:1 1 udp 2130706175 127.0.0.1 4000 typ host\r\n\
+        a=candidate:1 1 udp 2130706175 5b4a.local 4000 typ host\r\n\
+        a=candidate:1 1 tcp 2130706175 9.9.9.8 4000 typ host tcptype passive\r\n\
+        a=candidate:1 1 udp 2130706175 9.9.9.7 0 typ host\r\n\
+        a=candidate:garbage\r\n\
+        a=end-of-candidates\r\n\
+        a=setup:actpass\r\n";
+
+    #[test]
+    fn candidates_that_cannot_be_used_are_left_out() {
+        let (rest, candidates) = part(SDP, Reach::Global);
+        assert!(!rest.contains("candidate"));
+        assert!(rest.contains("a=setup:actpass\r\n"));
+        let addresses: Vec<_> = candidates.iter().map(Candidate::addr).collect();
+        let expected: std::net::SocketAddr = "9.9.9.9:4000".parse().unwrap();
+        assert_eq!(addresses, [expected]);
+        assert_eq!(part(SDP, Reach::Machine).1.len(), 2);
+    }
+
+    #[test]
+    fn a_description_is_parted_as_it_was_joined() {
+        let ours = ["9.9.9.1:1", "[2620:fe::fe]:2"].map(|address| {
+            let address: std::net::SocketAddr = address.parse().unwrap();
+            Candidate::host(address, "udp").unwrap()
+        });
+        let joined = join("v=0\r\na=candidate:old\r\n", ours.iter());
+        let (rest, candidates) = part(&joined, Reach::Global);
+        assert_eq!(rest, "v=0\r\n");
+        let addresses: Vec<_> = candidates.iter().map(Candidate::addr).collect();
+        assert_eq!(addresses, ours.map(|candidate| candidate.addr()));
+    }
+
+    #[test]
+    fn a_trickled_candidate_is_read_with_and_without_its_prefix() {
+        let candidate_line = "candidate:1 1 udp 2130706175 9.9.9.9 4000 typ host";
+        for line in [candidate_line.to_owned(), format!("a={candidate_line}")] {
+            assert!(candidate(&line, Reach::Global).is_some());
+        }
+        assert!(candidate("", Reach::Global).is_none());
+    }
+}

@@ -1,0 +1,394 @@
+//! Endpoints on a simulated network, in virtual time.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, HashMap, VecDeque},
+    net::SocketAddr,
+    ops::Range,
+    time::{Duration, Instant},
+};
+
+use libp2p::PeerId;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::{ChannelId, Closed, Endpoint, Event, Key, Read, Status, Write};
+use crate::{
+    config::Reach,
+    signaling::{Command, Notice, SetupId},
+};
+
+mod foreign;
+mod life;
+mod loss;
+mod streams;
+mod trust;
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What travels between two endpoints.
+enum Delivery {
+    Datagram {
+        from: SocketAddr,
+        to: SocketAddr,
+        contents: Vec<u8>,
+    },
+    Command {
+        to: usize,
+        command: Command,
+    },
+}
+
+struct End {
+    peer: PeerId,
+    endpoint: Endpoint,
+    /// Connections that came in and were not asked for yet.
+    incoming: VecDeque<Key>,
+    reach: Reach,
+    /// Whether its datagrams are lost, all of them.
+    is_cut: bool,
+}
+
+/// Some endpoints and the network between them.
+struct Lab {
+    now: Instant,
+    ends: Vec<End>,
+    rng: StdRng,
+    delay: Range<Duration>,
+    /// Of each datagram.
+    loss: f64,
+    duplication: f64,
+    signaling_delay: Duration,
+    /// What an introducer does to descriptions.
+    tamper: Option<fn(String) -> String>,
+    mails: BinaryHeap<Reverse<(Instant, usize)>>,
+    pending: HashMap<usize, Delivery>,
+    sequence: usize,
+    setups: u64,
+    /// Who is asked for each set-up, and how it is called there.
+    partners: HashMap<(usize, SetupId), (usize, SetupId)>,
+    datagrams: usize,
+}
+
+fn address(n: usize, which: usize) -> SocketAddr {
+    format!("9.0.{which}.{n}:4000").parse().unwrap()
+}
+
+impl Lab {
+    fn new(seed: u64) -> Self {
+        let mut lab = Self {
+            now: Instant::now(),
+            ends: Vec::new(),
+            rng: StdRng::seed_from_u64(seed),
+            delay: MS..MS * 2,
+            loss: 0.0,
+            duplication: 0.0,
+            signaling_delay: MS,
+            tamper: None,
+            mails: BinaryHeap::new(),
+            pending: HashMap::new(),
+            sequence: 0,
+            setups: 0,
+            partners: HashMap::new(),
+            datagrams: 0,
+        };
+        lab.add();
+        lab.add();
+        lab
+    }
+
+    fn add(&mut self) -> usize {
+        let n = self.ends.len();
+        let mut endpoint = Endpoint::new().unwrap();
+        endpoint.add_address(self.now, address(n, 0));
+        self.ends.push(End {
+            peer: PeerId::random(),
+            endpoint,
+            incoming: VecDeque::new(),
+            reach: Reach::Global,
+            is_cut: false,
+        });
+        n
+    }
+
+    /// Has one end offer a connection to another, and returns the set-up at the offerer.
+    fn offer(&mut self, from: usize, to: usize) -> SetupId {
+        self.setups += 1;
+        let number = self.setups;
+        let ours = SetupId {
+            peer: self.ends[to].peer,
+            number,
+        };
+        let theirs = SetupId {
+            peer: self.ends[from].peer,
+            number,
+        };
+        self.partners.insert((from, ours), (to, theirs));
+        self.partners.insert((to, theirs), (from, ours));
+        let reach = self.ends[from].reach;
+        self.command(from, Command::Offer { setup: ours, reach });
+        ours
+    }
+
+    fn command(&mut self, n: usize, command: Command) {
+        self.ends[n].endpoint.handle_command(self.now, command);
+        self.collect(n);
+    }
+
+    /// Offers, dials and waits: the connection at both ends.
+    fn connect(&mut self, from: usize, to: usize) -> Result<(Key, Key), Closed> {
+        let ours = self.dial(from, to)?;
+        self.run_until(SECOND * 20, |lab| {
+            lab.status(from, ours) != Status::Connecting
+        });
+        if let Status::Closed(why) = self.status(from, ours) {
+            self.release(from, ours);
+            return Err(why);
+        }
+        let has_come = |lab: &mut Self| !lab.ends[to].incoming.is_empty();
+        if !self.run_until(SECOND * 20, has_come) {
+            self.release(from, ours);
+            return Err(Closed::SetupTimeout);
+        }
+        Ok((ours, self.ends[to].incoming.pop_front().unwrap()))
+    }
+
+    /// Offers, and dials once it is answered.
+    fn dial(&mut self, from: usize, to: usize) -> Result<Key, Closed> {
+        let peer = self.offer(from, to).peer;
+        let mut dialed = None;
+        self.run_until(SECOND * 20, |lab| {
+            dialed = lab.ends[from].endpoint.dial(&peer);
+            dialed.is_some()
+        });
+        dialed.ok_or(Closed::SetupTimeout)
+    }
+
+    fn status(&self, n: usize, key: Key) -> Status {
+        self.ends[n].endpoint.status(key)
+    }
+
+    fn release(&mut self, n: usize, key: Key) {
+        self.ends[n].endpoint.release(self.now, key);
+        self.collect(n);
+    }
+
+    fn close(&mut self, n: usize, key: Key) {
+        self.ends[n].endpoint.close(self.now, key);
+        self.collect(n);
+    }
+
+    fn open(&mut self, n: usize, key: Key) -> ChannelId {
+        let channel = self.ends[n].endpoint.open(self.now, key).unwrap();
+        self.collect(n);
+        channel
+    }
+
+    /// Waits for the channel that the other side has opened.
+    fn accept(&mut self, n: usize, key: Key) -> ChannelId {
+        let mut accepted = None;
+        assert!(self.run_until(SECOND * 30, |lab| {
+            accepted = lab.ends[n].endpoint.accept(key);
+            accepted.is_some()
+        }));
+        accepted.unwrap()
+    }
+
+    fn write(&mut self, n: usize, key: Key, channel: ChannelId, bytes: &[u8]) -> Write {
+        let written = self.ends[n].endpoint.write(self.now, key, channel, bytes);
+        self.collect(n);
+        written
+    }
+
+    fn read(&mut self, n: usize, key: Key, channel: ChannelId, buffer: &mut [u8]) -> Read {
+        let read = self.ends[n].endpoint.read(self.now, key, channel, buffer);
+        self.collect(n);
+        read
+    }
+
+    fn release_channel(&mut self, n: usize, key: Key, channel: ChannelId) {
+        self.ends[n]
+            .endpoint
+            .release_channel(self.now, key, channel);
+        self.collect(n);
+    }
+
+    /// Writes all of `bytes` as the other side takes it, and returns what arrived there.
+    fn transfer(&mut self, from: (usize, Key), to: (usize, Key), bytes: &[u8]) -> Vec<u8> {
+        let writer = self.open(from.0, from.1);
+        let (mut written, mut received) = (0, Vec::new());
+        let (mut reader, mut buffer) = (None, vec![0; 64 * 1024]);
+        let deadline = self.now + SECOND * 600;
+        while received.len() < bytes.len() && self.now < deadline {
+            while written < bytes.len() {
+                let end = bytes.len().min(written + 16 * 1024);
+                match self.write(from.0, from.1, writer, &bytes[written..end]) {
+                    Write::Taken(n) => written += n,
+                    Write::Blocked => break,
+                    Write::Closed => return received,
+                }
+            }
+            reader = reader.or_else(|| self.ends[to.0].endpoint.accept(to.1));
+            while let Some(reader) = reader {
+                match self.read(to.0, to.1, reader, &mut buffer) {
+                    Read::Bytes(n) => received.extend_from_slice(&buffer[..n]),
+                    Read::Blocked => break,
+                    Read::Closed => return received,
+                }
+            }
+            self.step();
+        }
+        self.release_channel(from.0, from.1, writer);
+        self.release_channel(to.0, to.1, reader.unwrap());
+        received
+    }
+
+    /// Takes what an end has to say: datagrams and signals go on their way.
+    fn collect(&mut self, n: usize) {
+        while let Some(transmit) = self.ends[n].endpoint.poll_transmit() {
+            self.datagrams += 1;
+            let copies = 1 + usize::from(self.rng.random_bool(self.duplication));
+            for _ in 0..copies {
+                if self.ends[n].is_cut || self.rng.random_bool(self.loss) {
+                    continue;
+                }
+                let delay = self.rng.random_range(self.delay.clone());
+                let datagram = Delivery::Datagram {
+                    from: transmit.source,
+                    to: transmit.destination,
+                    contents: transmit.contents.clone(),
+                };
+                self.mail(delay, datagram);
+            }
+        }
+        while let Some(event) = self.ends[n].endpoint.poll_event() {
+            match event {
+                Event::Notice(notice) => self.on_notice(n, notice),
+                Event::Incoming { key, .. } => self.ends[n].incoming.push_back(key),
+                Event::Changed { .. } | Event::Readable { .. } | Event::Writable { .. } => {}
+            }
+        }
+    }
+
+    fn on_notice(&mut self, n: usize, notice: Notice) {
+        let (setup, text) = match &notice {
+            Notice::Described {
+                setup,
+                sdp: Some(sdp),
+            } => (*setup, sdp.clone()),
+            Notice::Described { .. } => return,
+            Notice::Candidate { setup, candidate } => (*setup, candidate.clone()),
+        };
+        let Some(&(to, theirs)) = self.partners.get(&(n, setup)) else {
+            return;
+        };
+        let is_candidate = matches!(notice, Notice::Candidate { .. });
+        let sdp = match self.tamper {
+            Some(tamper) if !is_candidate => tamper(text),
+            _ => text,
+        };
+        let reach = self.ends[to].reach;
+        let command = if is_candidate {
+            Command::Candidate {
+                setup: theirs,
+                candidate: sdp,
+            }
+        } else if sdp.contains("a=setup:actpass") {
+            Command::Answer {
+                setup: theirs,
+                reach,
+                sdp,
+            }
+        } else {
+            Command::Accept { setup: theirs, sdp }
+        };
+        self.mail(self.signaling_delay, Delivery::Command { to, command });
+    }
+
+    fn mail(&mut self, delay: Duration, delivery: Delivery) {
+        self.sequence += 1;
+        self.pending.insert(self.sequence, delivery);
+        self.mails.push(Reverse((self.now + delay, self.sequence)));
+    }
+
+    /// Goes on to what happens next. Whether anything does.
+    fn step(&mut self) -> bool {
+        let mail = self.mails.peek().map(|Reverse((at, _))| *at);
+        let deadlines = self
+            .ends
+            .iter()
+            .filter_map(|end| end.endpoint.next_deadline());
+        let Some(next) = deadlines.chain(mail).min() else {
+            return false;
+        };
+        self.now = self.now.max(next);
+        while let Some(Reverse((at, sequence))) = self.mails.peek().copied()
+            && at <= self.now
+        {
+            self.mails.pop();
+            let delivery = self.pending.remove(&sequence).unwrap();
+            self.deliver(delivery);
+        }
+        for n in 0..self.ends.len() {
+            if self.ends[n]
+                .endpoint
+                .next_deadline()
+                .is_some_and(|at| at <= self.now)
+            {
+                self.ends[n].endpoint.handle_timeout(self.now);
+                self.collect(n);
+            }
+        }
+        true
+    }
+
+    fn deliver(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::Command { to, command } => self.command(to, command),
+            Delivery::Datagram { from, to, contents } => {
+                let owner = self
+                    .ends
+                    .iter()
+                    .position(|end| end.endpoint.addresses.contains(&to));
+                if let Some(n) = owner.filter(|n| !self.ends[*n].is_cut) {
+                    let now = self.now;
+                    self.ends[n]
+                        .endpoint
+                        .handle_datagram(now, to, from, &contents);
+                    self.collect(n);
+                }
+            }
+        }
+    }
+
+    /// Runs until something is so, for at most this long. Whether it is.
+    fn run_until(&mut self, limit: Duration, mut is_so: impl FnMut(&mut Self) -> bool) -> bool {
+        let end = self.now + limit;
+        loop {
+            if is_so(self) {
+                return true;
+            }
+            if self.now >= end || !self.step() {
+                return false;
+            }
+        }
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.run_until(time, |_| false);
+        self.now = self.now.max(end);
+    }
+
+    /// Everything is released, and nothing may be left.
+    fn assert_empty(&mut self) {
+        self.run(SECOND * 30);
+        for end in &self.ends {
+            end.endpoint.assert_empty();
+        }
+    }
+}
+
+fn pattern(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n * 31 + n / 251) as u8).collect()
+}

@@ -1,0 +1,158 @@
+//! How connections end, and begin again.
+
+use super::*;
+
+#[test]
+fn a_close_is_seen_at_once() {
+    let mut lab = Lab::new(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    lab.close(0, a);
+    let closed = |lab: &mut Lab| lab.status(1, b) == Status::Closed(Closed::Remote);
+    assert!(lab.run_until(MS * 100, closed));
+    assert_eq!(lab.status(0, a), Status::Closed(Closed::Local));
+    lab.release(0, a);
+    lab.release(1, b);
+    lab.assert_empty();
+}
+
+#[test]
+fn a_peer_that_vanishes_is_missed_within_ten_seconds() {
+    for seed in 0..50 {
+        let mut lab = Lab::new(seed);
+        let (a, b) = lab.connect(0, 1).unwrap();
+        let idle = MS * lab.rng.random_range(0..20_000);
+        lab.run(idle);
+        lab.ends[1].is_cut = true;
+        let silent = |lab: &mut Lab| lab.status(0, a) == Status::Closed(Closed::Silent);
+        let cut = lab.now;
+        assert!(lab.run_until(SECOND * 10, silent), "seed {seed}");
+        println!("missed after {:?}", lab.now - cut);
+        lab.release(0, a);
+        lab.release(1, b);
+        lab.assert_empty();
+    }
+}
+
+#[test]
+fn an_idle_connection_stays() {
+    let mut lab = Lab::new(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let begin = lab.datagrams;
+    lab.run(SECOND * 600);
+    println!("{} datagrams in 600 s", lab.datagrams - begin);
+    assert_eq!(lab.status(0, a), Status::Connected);
+    assert_eq!(lab.status(1, b), Status::Connected);
+    lab.release(0, a);
+    lab.release(1, b);
+    lab.assert_empty();
+}
+
+#[test]
+fn a_connection_can_be_made_again_right_after_its_close() {
+    let mut lab = Lab::new(1);
+    for round in 0..100 {
+        let (a, b) = lab
+            .connect(0, 1)
+            .unwrap_or_else(|why| panic!("round {round}: {why}"));
+        lab.release(0, a);
+        lab.run(MS * (round % 3));
+        lab.release(1, b);
+    }
+    lab.assert_empty();
+}
+
+#[test]
+fn a_connection_takes_the_place_of_one_that_the_other_side_still_holds() {
+    let mut lab = Lab::new(1);
+    let mut held = lab.connect(0, 1).unwrap();
+    for round in 0..100 {
+        // The other side does not hear of the end.
+        lab.ends[0].is_cut = true;
+        lab.release(0, held.0);
+        lab.run(SECOND * 3);
+        lab.ends[0].is_cut = false;
+        let next = lab
+            .connect(0, 1)
+            .unwrap_or_else(|why| panic!("round {round}: {why}"));
+        let replaced = Status::Closed(Closed::Replaced);
+        assert_eq!(lab.status(1, held.1), replaced, "round {round}");
+        lab.release(1, held.1);
+        let sent = pattern(2000);
+        assert_eq!(lab.transfer((0, next.0), (1, next.1), &sent), sent);
+        held = next;
+    }
+    lab.release(0, held.0);
+    lab.release(1, held.1);
+    lab.assert_empty();
+}
+
+#[test]
+fn an_offer_that_nobody_answers_ends_in_time() {
+    let mut lab = Lab::new(1);
+    lab.ends[1].is_cut = true;
+    lab.signaling_delay = SECOND * 3600;
+    lab.offer(0, 1);
+    assert_eq!(lab.ends[0].endpoint.setups.len(), 1);
+    lab.run(SECOND * 11);
+    lab.ends[0].endpoint.assert_empty();
+}
+
+#[test]
+fn a_set_up_that_is_given_up_leaves_nothing() {
+    let mut lab = Lab::new(1);
+    for _ in 0..200 {
+        let setup = lab.offer(0, 1);
+        let time = MS * lab.rng.random_range(0..6);
+        lab.run(time);
+        lab.command(0, Command::Abandon { setup });
+        lab.run(time);
+        let late: Vec<_> = lab.ends[1].incoming.drain(..).collect();
+        late.into_iter().for_each(|key| lab.release(1, key));
+    }
+    lab.run(SECOND * 10);
+    let late: Vec<_> = lab.ends[1].incoming.drain(..).collect();
+    late.into_iter().for_each(|key| lab.release(1, key));
+    lab.assert_empty();
+}
+
+#[test]
+fn no_path_means_a_typed_end_within_five_seconds() {
+    let mut lab = Lab::new(1);
+    let key = lab.dial(0, 1).unwrap();
+    lab.ends[1].is_cut = true;
+    let begin = lab.now;
+    let timeout = Status::Closed(Closed::SetupTimeout);
+    assert!(lab.run_until(SECOND * 6, |lab| lab.status(0, key) == timeout));
+    assert!(lab.now - begin <= SECOND * 5 + MS * 10);
+    lab.release(0, key);
+    lab.assert_empty();
+}
+
+#[test]
+fn an_address_that_changes_does_not_end_the_connection() {
+    for (who, seed) in [(0, 1), (1, 2)] {
+        let mut lab = Lab::new(seed);
+        let (a, b) = lab.connect(0, 1).unwrap();
+        lab.run(SECOND * 5);
+        let now = lab.now;
+        lab.ends[who].endpoint.add_address(now, address(who, 1));
+        lab.collect(who);
+        lab.run(SECOND);
+        let now = lab.now;
+        lab.ends[who].endpoint.remove_address(now, address(who, 0));
+        lab.collect(who);
+        lab.run(SECOND * 20);
+        println!("{who}: {:?} {:?}", lab.status(0, a), lab.status(1, b));
+        let sent = pattern(50_000);
+        assert_eq!(lab.transfer((0, a), (1, b), &sent), sent, "{who} moved");
+        assert_eq!(lab.transfer((1, b), (0, a), &sent), sent, "{who} moved");
+        let other = [b, a][who];
+        assert_eq!(
+            lab.ends[1 - who].endpoint.remote(other),
+            Some(address(who, 1))
+        );
+        lab.release(0, a);
+        lab.release(1, b);
+        lab.assert_empty();
+    }
+}
