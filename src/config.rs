@@ -4,7 +4,14 @@ use std::{fmt, time::Duration};
 
 use libp2p::{Multiaddr, PeerId};
 
+pub use self::ice_server::{IceServer, IceServerError};
 use crate::{error::JoinError, id::NetworkId, message::MAX_NETWORKS};
+
+mod ice_server;
+
+/// The most ICE servers that are used. One answer says what there is to know, a second one guards
+/// against the loss of the first, and each is asked for every connection.
+const MAX_ICE_SERVERS: usize = 8;
 
 /// How a [`Behaviour`](crate::Behaviour) behaves.
 #[must_use]
@@ -16,6 +23,8 @@ pub struct Config {
     pub(crate) token_ttl: Duration,
     pub(crate) query_timeout: Duration,
     pub(crate) reach: Reach,
+    /// At most [`MAX_ICE_SERVERS`].
+    pub(crate) ice_servers: Vec<IceServer>,
 }
 
 impl Config {
@@ -29,6 +38,7 @@ impl Config {
             token_ttl: Duration::from_secs(15),
             query_timeout: Duration::from_secs(30),
             reach: Reach::default(),
+            ice_servers: Vec::new(),
         }
     }
 
@@ -77,6 +87,16 @@ impl Config {
     /// stream of the caller.
     pub fn with_reach(mut self, reach: Reach) -> Self {
         self.reach = reach;
+        self
+    }
+
+    /// The servers that tell this node how it looks from outside its NAT, of which the first 8 are
+    /// used. Default: none. Without a server that answers, nodes still connect by the addresses of
+    /// their own interfaces, so one side needs an address that the other can reach.
+    ///
+    /// They are used by the transport that [`pxp::new`](crate::new) makes, with the feature `webrtc`.
+    pub fn with_ice_servers(mut self, servers: impl IntoIterator<Item = IceServer>) -> Self {
+        self.ice_servers = servers.into_iter().take(MAX_ICE_SERVERS).collect();
         self
     }
 
@@ -130,6 +150,7 @@ impl fmt::Debug for Config {
             .field("token_ttl", &self.token_ttl)
             .field("query_timeout", &self.query_timeout)
             .field("reach", &self.reach)
+            .field("ice_servers", &self.ice_servers)
             .finish_non_exhaustive()
     }
 }
@@ -252,5 +273,19 @@ impl Rate {
     /// At most `burst` at once and `per_second` a second in the long run.
     pub const fn new(burst: u32, per_second: u32) -> Self {
         Self { burst, per_second }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_most_8_ice_servers_are_used() {
+        for (given, used) in [(0, 0), (7, 7), (8, 8), (9, 8)] {
+            let servers = (1..=given).map(|port| format!("stun:[::1]:{port}").parse().unwrap());
+            let config = Config::new("network".parse().unwrap()).with_ice_servers(servers);
+            assert_eq!(config.ice_servers.len(), used, "{given}");
+        }
     }
 }

@@ -26,7 +26,9 @@ mod transport;
 mod wire;
 
 pub use behaviour::Behaviour;
-pub use config::{Candidate, Candidates, Config, Incoming, Limits, Rate, Reach};
+pub use config::{
+    Candidate, Candidates, Config, IceServer, IceServerError, Incoming, Limits, Rate, Reach,
+};
 pub use error::{
     AttemptError, JoinError, LinkError, ProtocolError, QueryError, Refusal, SignalError,
     StartQueryError, StreamError,
@@ -48,7 +50,7 @@ pub use transport::Transport;
 /// panic. An application that installs its own does so before.
 pub fn new(key: &Keypair, config: Config) -> (Transport, Behaviour) {
     let (behaviour_port, transport_port) = route::ports();
-    let transport = Transport::new(key, transport_port);
+    let transport = Transport::new(key, transport_port, config.ice_servers.clone());
     let behaviour = Behaviour::new(key, config).with_port(behaviour_port);
     (transport, behaviour)
 }

@@ -146,6 +146,23 @@ impl TransportPort {
         self.0.lock().listening = true;
     }
 
+    /// Stands in until the core signals.
+    #[cfg(feature = "webrtc")]
+    #[expect(clippy::unused_self)]
+    pub(crate) fn poll_command(&self, _: &Context<'_>) -> Poll<crate::signaling::Command> {
+        Poll::Pending
+    }
+
+    /// Stands in until the core signals.
+    #[cfg(feature = "webrtc")]
+    #[expect(clippy::unused_self)]
+    pub(crate) fn notify(&self, _: crate::signaling::Notice) {}
+
+    /// Stands in until the core signals.
+    #[cfg(feature = "webrtc")]
+    #[expect(clippy::unused_self)]
+    pub(crate) fn set_signaling(&self) {}
+
     fn pending(&self, id: StreamId, stream: Box<dyn Duplex>) -> Pending {
         let ticket = Ticket {
             id,

@@ -1,4 +1,5 @@
-//! Joins the ways to a peer in one libp2p transport: the caller's own streams and webrtc-direct.
+//! Joins the ways to a peer in one libp2p transport: the caller's own streams, WebRTC set up by
+//! signals, and webrtc-direct.
 //! It only chooses the route by the address, and knows nothing of the protocol that will run on the
 //! connections.
 
@@ -19,10 +20,15 @@ use libp2p::{
     identity::Keypair,
 };
 
-use crate::route::{self, TransportPort};
+use crate::{
+    config::IceServer,
+    route::{self, TransportPort},
+};
 
 #[cfg(feature = "webrtc")]
 mod direct;
+#[cfg(feature = "webrtc")]
+mod host;
 mod stream;
 #[cfg(feature = "webrtc")]
 mod webrtc;
@@ -34,8 +40,8 @@ type Connecting = BoxFuture<'static, io::Result<Output>>;
 /// [`SwarmBuilder::with_other_transport`](libp2p::SwarmBuilder).
 ///
 /// It carries the streams that were given to the [`Behaviour`](crate::Behaviour) it was made with,
-/// and, with the feature `webrtc`, connections to and from `/webrtc-direct` addresses. For the
-/// latter it must be polled by a tokio runtime.
+/// and, with the feature `webrtc`, connections that are set up by signals (`/webrtc`) and those to
+/// and from `/webrtc-direct` addresses. For the latter two it must be polled by a tokio runtime.
 pub struct Transport {
     key: Keypair,
     port: TransportPort,
@@ -43,15 +49,22 @@ pub struct Transport {
     accepted: ListenerId,
     /// A further route goes beside this one, and into each method below.
     #[cfg(feature = "webrtc")]
+    signaled: webrtc::Signaled,
+    #[cfg(feature = "webrtc")]
     direct: direct::Direct,
 }
 
 impl Transport {
-    pub(crate) fn new(key: &Keypair, port: TransportPort) -> Self {
+    #[cfg_attr(not(feature = "webrtc"), expect(unused_variables))]
+    pub(crate) fn new(key: &Keypair, port: TransportPort, ice_servers: Vec<IceServer>) -> Self {
+        #[cfg(feature = "webrtc")]
+        port.set_signaling();
         Self {
             key: key.clone(),
             port,
             accepted: ListenerId::next(),
+            #[cfg(feature = "webrtc")]
+            signaled: webrtc::Signaled::new(ice_servers),
             #[cfg(feature = "webrtc")]
             direct: direct::Direct::new(key),
         }
@@ -81,6 +94,21 @@ impl Transport {
                 upgrade: stream::secure(pending, &self.key, Endpoint::Listener),
             }
         })
+    }
+
+    /// Carries what core and signaled transport tell each other, then asks the latter for incoming
+    /// connections.
+    #[cfg(feature = "webrtc")]
+    fn poll_signaled(&mut self, cx: &Context<'_>) -> Poll<TransportEvent<Connecting, io::Error>> {
+        while self.signaled.poll_ready(cx).is_ready()
+            && let Poll::Ready(command) = self.port.poll_command(cx)
+        {
+            self.signaled.handle_command(command);
+        }
+        while let Poll::Ready(notice) = self.signaled.poll_notice(cx) {
+            self.port.notify(notice);
+        }
+        self.signaled.poll(cx)
     }
 }
 
@@ -122,6 +150,10 @@ impl libp2p::Transport for Transport {
             return self.dial_stream(&address, opts.role);
         }
         #[cfg(feature = "webrtc")]
+        if let Some(peer) = webrtc::is_signaled(&address) {
+            return Ok(self.signaled.dial(peer));
+        }
+        #[cfg(feature = "webrtc")]
         if let Some(target) = direct::dial_target(&address) {
             return Ok(self.direct.dial(address, target, opts));
         }
@@ -133,6 +165,10 @@ impl libp2p::Transport for Transport {
         cx: &mut Context<'_>,
     ) -> Poll<TransportEvent<Connecting, io::Error>> {
         if let Poll::Ready(event) = self.poll_accepted(cx) {
+            return Poll::Ready(event);
+        }
+        #[cfg(feature = "webrtc")]
+        if let Poll::Ready(event) = self.poll_signaled(cx) {
             return Poll::Ready(event);
         }
         #[cfg(feature = "webrtc")]

@@ -4,7 +4,7 @@
 
 use std::{
     io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
+    net::{IpAddr, SocketAddr},
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -22,13 +22,13 @@ use libp2p::{
     multiaddr::Protocol,
 };
 use libp2p_webrtc::tokio as webrtc;
-use tokio::{runtime::Handle, time::timeout};
+use tokio::time::timeout;
 
 use self::{
     muxer::{Link, Muxer},
     nursery::{Nursery, Room},
 };
-use super::{Connecting, Output};
+use super::{Connecting, Output, host};
 
 mod hedge;
 mod muxer;
@@ -103,7 +103,7 @@ impl Direct {
         id: ListenerId,
         address: Multiaddr,
     ) -> Result<(), TransportError<io::Error>> {
-        in_runtime().map_err(TransportError::Other)?;
+        host::runtime().map_err(TransportError::Other)?;
         let listeners = match &mut self.listeners {
             Some(listeners) => listeners,
             none => none.insert(self.identity.transport().map_err(TransportError::Other)?),
@@ -128,7 +128,7 @@ impl Direct {
     ) -> Connecting {
         let (identity, nursery) = (self.identity.clone(), self.nursery.clone());
         async move {
-            in_runtime()?;
+            host::runtime()?;
             // An attempt that is overtaken runs on, to close what becomes of it.
             let attempt = || {
                 let (identity, nursery) = (identity.clone(), nursery.clone());
@@ -215,7 +215,7 @@ async fn attempt(
     opts: DialOpts,
 ) -> io::Result<Output> {
     let mut socket = identity.transport()?;
-    let local = Multiaddr::from(source_ip(target)?)
+    let local = Multiaddr::from(host::source_ip(target)?)
         .with(Protocol::Udp(0))
         .with(Protocol::WebRTCDirect);
     socket
@@ -252,23 +252,6 @@ fn incoming(
         room.run(setup).await
     }
     .boxed()
-}
-
-/// The address that the system sends from to reach `target`. No packet is sent. A socket bound to
-/// it needs no watch over the interfaces, as one bound to all of them would.
-fn source_ip(target: SocketAddr) -> io::Result<IpAddr> {
-    let any: IpAddr = match target {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    let probe = UdpSocket::bind((any, 0))?;
-    probe.connect(target)?;
-    Ok(probe.local_addr()?.ip())
-}
-
-/// Sockets and timers of tokio panic outside of its runtime.
-fn in_runtime() -> io::Result<()> {
-    Handle::try_current().map(drop).map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -3,4 +3,195 @@
 //! sockets, time and libp2p's traits; nothing here knows what a signal is signed with or what runs on
 //! the connections.
 
+use std::{
+    collections::VecDeque,
+    future, io,
+    task::{Context, Poll},
+};
+
+use futures::FutureExt;
+use libp2p::{
+    Multiaddr, PeerId,
+    core::{
+        muxing::StreamMuxerBox,
+        transport::{ListenerId, TransportEvent},
+    },
+    multiaddr::Protocol,
+};
+
+use self::{
+    muxer::Muxer,
+    shared::{Handle, Phase, State},
+};
+use super::{Connecting, host};
+use crate::{
+    config::IceServer,
+    signaling::{Command, Notice},
+};
+
+mod channel;
+mod driver;
 mod endpoint;
+mod interfaces;
+mod muxer;
+mod servers;
+mod shared;
+mod socket;
+mod waiting;
+
+/// Whom this address leads to, if it is one of a set-up by signals.
+pub(super) fn is_signaled(address: &Multiaddr) -> Option<PeerId> {
+    let mut parts = address.iter();
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(Protocol::WebRTC), Some(Protocol::P2p(peer)), None) => Some(peer),
+        _ => None,
+    }
+}
+
+/// The route to peers by signals.
+pub(super) struct Signaled {
+    /// Under which incoming connections are reported. Nobody listens: signals announce them.
+    id: ListenerId,
+    shell: Shell,
+    /// At most one for each command between two polls.
+    declined: VecDeque<Notice>,
+}
+
+/// The sockets and their driver.
+enum Shell {
+    /// Not inside of a runtime so far.
+    Unstarted(Vec<IceServer>),
+    Running(Handle),
+    /// There are no sockets, or no more.
+    Unavailable,
+}
+
+impl Signaled {
+    pub(super) fn new(servers: Vec<IceServer>) -> Self {
+        Self {
+            id: ListenerId::next(),
+            shell: Shell::Unstarted(servers),
+            declined: VecDeque::new(),
+        }
+    }
+
+    /// Ready if commands may come. They wait until this machine's addresses are known.
+    pub(super) fn poll_ready(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let Some(handle) = self.start() else {
+            return Poll::Ready(());
+        };
+        let phase = handle.poll(|state, _| match state.phase() {
+            Phase::Starting => state.wait_for_transport(cx),
+            phase => Poll::Ready(phase),
+        });
+        if phase == Poll::Ready(Phase::Over) {
+            self.shell = Shell::Unavailable;
+        }
+        phase.map(drop)
+    }
+
+    pub(super) fn handle_command(&mut self, command: Command) {
+        match self.start() {
+            Some(handle) => handle.act(|state, now| state.endpoint.handle_command(now, command)),
+            None => self.declined.extend(decline(command)),
+        }
+    }
+
+    /// What is to be told to the core. What follows from a command at once is there at once.
+    pub(super) fn poll_notice(&mut self, cx: &Context<'_>) -> Poll<Notice> {
+        if let Some(notice) = self.declined.pop_front() {
+            return Poll::Ready(notice);
+        }
+        let Some(handle) = self.start() else {
+            return Poll::Pending;
+        };
+        handle.poll(|state, _| match state.notices.pop_front() {
+            Some(notice) => Poll::Ready(notice),
+            None => state.wait_for_transport(cx),
+        })
+    }
+
+    /// Claims, when it is first polled, the connection to `peer` that is being set up.
+    pub(super) fn dial(&mut self, peer: PeerId) -> Connecting {
+        let handle = self.start().cloned();
+        async move {
+            let handle = handle.ok_or(NotSetUp)?;
+            let key = handle.act(|state, _| state.endpoint.dial(&peer));
+            let muxer = Muxer::new(handle, key.ok_or(NotSetUp)?, peer);
+            future::poll_fn(|cx| muxer.poll_connected(cx)).await?;
+            Ok((peer, StreamMuxerBox::new(muxer)))
+        }
+        .boxed()
+    }
+
+    /// Reports connections that the other side dials.
+    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<TransportEvent<Connecting, io::Error>> {
+        let id = self.id;
+        let Some(handle) = self.start() else {
+            return Poll::Pending;
+        };
+        let incoming = handle.poll(|state, _| match state.next_incoming() {
+            Some(incoming) => Poll::Ready(incoming),
+            None => state.wait_for_transport(cx),
+        });
+        incoming.map(|(key, peer)| {
+            let muxer = Muxer::new(handle.clone(), key, peer);
+            TransportEvent::Incoming {
+                listener_id: id,
+                local_addr: Protocol::WebRTC.into(),
+                send_back_addr: Multiaddr::from(Protocol::WebRTC).with(Protocol::P2p(peer)),
+                upgrade: future::ready(Ok((peer, StreamMuxerBox::new(muxer)))).boxed(),
+            }
+        })
+    }
+
+    fn start(&mut self) -> Option<&Handle> {
+        if let Shell::Unstarted(servers) = &mut self.shell
+            && let Ok(runtime) = host::runtime()
+        {
+            self.shell = match driver::start(&runtime, std::mem::take(servers)) {
+                Ok(handle) => Shell::Running(handle),
+                Err(error) => {
+                    tracing::debug!(%error, "no signaled connections: there is no socket");
+                    Shell::Unavailable
+                }
+            };
+        }
+        match &self.shell {
+            Shell::Running(handle) => Some(handle),
+            Shell::Unstarted(_) | Shell::Unavailable => None,
+        }
+    }
+}
+
+impl Drop for Signaled {
+    fn drop(&mut self) {
+        if let Shell::Running(handle) = &self.shell {
+            handle.act(State::drop_transport);
+        }
+    }
+}
+
+/// The answer to a command where there are no sockets.
+fn decline(command: Command) -> Option<Notice> {
+    match command {
+        Command::Offer { setup, .. } | Command::Answer { setup, .. } => {
+            Some(Notice::Described { setup, sdp: None })
+        }
+        Command::Accept { .. } | Command::Candidate { .. } | Command::Abandon { .. } => None,
+    }
+}
+
+/// Why a dial came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no connection to this peer is being set up")]
+struct NotSetUp;
+
+impl From<NotSetUp> for io::Error {
+    fn from(error: NotSetUp) -> Self {
+        Self::new(io::ErrorKind::NotFound, error)
+    }
+}
+
+#[cfg(test)]
+mod tests;
