@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use libp2p::{Multiaddr, PeerId};
 
-use crate::{error::JoinError, id::NetworkId, message::MAX_NETWORKS};
+use crate::{error::JoinError, id::NetworkId, message::MAX_NETWORKS, reach::Reach};
 
 /// How a [`Behaviour`](crate::Behaviour) behaves.
 #[must_use]
@@ -86,23 +86,6 @@ impl Config {
         self.query_timeout = timeout;
         self
     }
-}
-
-/// How near to each other the nodes of a network are, and so which addresses they give away and dial.
-///
-/// An introducer could otherwise aim a node at its own machine or site, and would be told what is
-/// there. Addresses as near as the introducer itself are used in any case.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Reach {
-    /// Anywhere: only public addresses are used.
-    #[default]
-    Global,
-    /// All on one site, or in one private network: private and link-local addresses are used too, and
-    /// names.
-    Site,
-    /// All on one machine: loopback addresses are used too.
-    Machine,
 }
 
 impl fmt::Debug for Config {

@@ -18,7 +18,7 @@ use web_time::Instant;
 
 pub(crate) use self::link::Side;
 use self::{
-    address::{OwnAddresses, Scope},
+    address::OwnAddresses,
     answer::Answers,
     lifecycle::End,
     link::{Link, Live, State},
@@ -33,6 +33,7 @@ use crate::{
     event::PxpEvent,
     id::{NetworkId, SessionId},
     message::{Frame, MAX_NETWORKS, Seal},
+    reach::Reach,
 };
 
 mod address;
@@ -138,7 +139,7 @@ pub(crate) struct Exchange {
     token_ttl: Duration,
     query_timeout: Duration,
     /// The nearest addresses that are used through every introducer.
-    reach: Scope,
+    reach: Reach,
     phase: Phase,
     addresses: OwnAddresses,
     links: HashMap<ConnectionId, Link>,
@@ -176,7 +177,7 @@ impl Exchange {
             limits: config.limits,
             token_ttl: config.token_ttl.min(LONGEST),
             query_timeout: config.query_timeout.min(LONGEST),
-            reach: config.reach.into(),
+            reach: config.reach,
             phase: Phase::Open,
             addresses: OwnAddresses::default(),
             links: HashMap::new(),

@@ -20,12 +20,13 @@ mod exchange;
 mod handler;
 mod id;
 mod message;
+mod reach;
 mod route;
 mod transport;
 mod wire;
 
 pub use behaviour::Behaviour;
-pub use config::{Candidate, Candidates, Config, Incoming, Limits, Rate, Reach};
+pub use config::{Candidate, Candidates, Config, Incoming, Limits, Rate};
 pub use error::{
     AttemptError, JoinError, LinkError, ProtocolError, QueryError, Refusal, SignalError,
     StartQueryError, StreamError,
@@ -33,6 +34,7 @@ pub use error::{
 pub use event::{Origin, PxpEvent};
 pub use handler::PROTOCOL_NAME;
 pub use id::{NetworkId, NetworkIdError, QueryId};
+pub use reach::Reach;
 pub use route::Duplex;
 pub use transport::Transport;
 

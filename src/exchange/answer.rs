@@ -8,12 +8,13 @@ use std::{
 use libp2p::{PeerId, swarm::ConnectionId};
 use web_time::Instant;
 
-use super::{Exchange, Output, address::Scope, attempt::Glare, timer::Expiries};
+use super::{Exchange, Output, attempt::Glare, timer::Expiries};
 use crate::{
     config::Incoming,
     error::{Refusal, SignalError},
     id::{ExchangeId, NetworkId, NetworkTag},
     message::{Description, Envelope, Frame, Signal, SignalBody, SignalContent},
+    reach::Reach,
 };
 
 /// How long an answered offerer may take to come: longer than any dial of its.
@@ -194,12 +195,12 @@ impl Exchange {
         peer: &PeerId,
         offer: &Description,
     ) -> SignalContent {
-        let Some((by, scope)) = self.links.get(&from).map(|link| (link.peer, link.scope)) else {
+        let Some((by, reach)) = self.links.get(&from).map(|link| (link.peer, link.reach)) else {
             return SignalContent::Reject(Refusal::Gone);
         };
-        let addresses = self.addresses.to_give(scope);
+        let addresses = self.addresses.to_give(reach);
         if addresses.is_empty()
-            && let Err(reason) = self.dial_back(peer, offer, scope)
+            && let Err(reason) = self.dial_back(peer, offer, reach)
         {
             return SignalContent::Reject(reason);
         }
@@ -222,9 +223,9 @@ impl Exchange {
         &mut self,
         peer: &PeerId,
         offer: &Description,
-        scope: Scope,
+        reach: Reach,
     ) -> Result<(), Refusal> {
-        let addresses = self.addresses.to_dial(offer.addresses.clone(), peer, scope);
+        let addresses = self.addresses.to_dial(offer.addresses.clone(), peer, reach);
         if addresses.is_empty() {
             return Ok(());
         }

@@ -125,11 +125,11 @@ impl Exchange {
             .links
             .get(&introducer)
             .filter(|link| link.live().is_some());
-        let scope = link.ok_or(AttemptError::IntroducerGone)?.scope;
+        let reach = link.ok_or(AttemptError::IntroducerGone)?.reach;
         let token = match candidate.path {
             Path::Signals(token) => token,
             Path::Vouched(addresses) => {
-                let addresses = self.addresses.to_dial(addresses, &peer, scope);
+                let addresses = self.addresses.to_dial(addresses, &peer, reach);
                 let (stage, until) = self.dial(now, peer, addresses)?;
                 return Ok(Attempt {
                     peer,
@@ -141,7 +141,7 @@ impl Exchange {
         };
         let exchange = self.rng.random();
         let sdp = String::new();
-        let addresses = self.addresses.to_give(scope);
+        let addresses = self.addresses.to_give(reach);
         let is_dialable = !addresses.is_empty();
         let offer = SignalContent::Offer(Description { sdp, addresses });
         let envelope = self
@@ -242,7 +242,7 @@ impl Exchange {
             .links
             .get(&introducer)
             .ok_or(AttemptError::IntroducerGone)?;
-        let addresses = self.addresses.to_dial(answer.addresses, &peer, link.scope);
+        let addresses = self.addresses.to_dial(answer.addresses, &peer, link.reach);
         self.dial(now, peer, addresses)
     }
 

@@ -7,7 +7,7 @@ use web_time::Instant;
 
 use super::{
     Established, Exchange, Output, Phase, Side,
-    address::{Scope, is_webrtc},
+    address::{is_webrtc, reach_of_introducer},
     link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, tags},
     rate::Allowance,
 };
@@ -84,7 +84,7 @@ impl Exchange {
             } else {
                 Purpose::Shared
             },
-            scope: Scope::of_introducer(&remote).min(self.reach),
+            reach: reach_of_introducer(&remote).min(self.reach),
             is_webrtc: is_webrtc(&remote),
             state: State::Waiting {
                 until: now + HELLO_TIMEOUT,

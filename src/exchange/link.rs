@@ -12,7 +12,6 @@ use libp2p::PeerId;
 use web_time::Instant;
 
 use super::{
-    address::Scope,
     introduce::{Leg, Offered},
     rate::Bucket,
 };
@@ -21,6 +20,7 @@ use crate::{
     error::ProtocolError,
     id::{NetworkId, NetworkTag, Salt, SessionId},
     message::{Hello, Update},
+    reach::Reach,
 };
 
 /// How long a link may take to say hello: several round trips over any path.
@@ -72,8 +72,8 @@ pub(super) struct Link {
     pub(super) peer: PeerId,
     pub(super) side: Side,
     pub(super) purpose: Purpose,
-    /// Where the remote is reached: decides which addresses may be used through it.
-    pub(super) scope: Scope,
+    /// How near the remote is: decides which addresses may be used through it.
+    pub(super) reach: Reach,
     pub(super) is_webrtc: bool,
     pub(super) state: State,
     /// The timer that counts; earlier and later ones that fire are stale.
