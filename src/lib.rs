@@ -22,6 +22,7 @@ mod id;
 mod message;
 mod reach;
 mod route;
+mod signaling;
 mod transport;
 mod wire;
 
