@@ -11,6 +11,8 @@ mod source {
     pub(crate) mod exchange;
     pub(crate) mod id;
     pub(crate) mod message;
+    pub(crate) mod reach;
+    pub(crate) mod signaling;
     pub(crate) mod wire;
 }
 
@@ -28,7 +30,7 @@ use self::source::{
     exchange::{self, Established, Exchange, Input, Output, Side},
     id::{self, NetworkId, NetworkTag, RequestId, Salt, SessionId},
     message::{self, Envelope, Frame, GetPeers, Hello, Path, Seal, Signal, SignalBody},
-    wire,
+    reach, signaling, wire,
 };
 
 #[global_allocator]

@@ -86,6 +86,9 @@ impl Behaviour {
     }
 
     pub(crate) fn with_port(mut self, port: BehaviourPort) -> Self {
+        if port.has_signaling() {
+            self.exchange = self.exchange.with_signaling();
+        }
         self.port = Some(port);
         self
     }
@@ -265,13 +268,14 @@ impl Behaviour {
         listens.pop()
     }
 
-    fn translate(&mut self, output: Output) -> ToSwarm<PxpEvent, ToLink> {
+    /// What the swarm is to do for the core, if it is for the swarm to do.
+    fn translate(&mut self, output: Output) -> Option<ToSwarm<PxpEvent, ToLink>> {
         let notify = |peer_id, connection, event| ToSwarm::NotifyHandler {
             peer_id,
             handler: NotifyHandler::One(connection),
             event,
         };
-        match output {
+        Some(match output {
             Output::Event(event) => ToSwarm::GenerateEvent(event),
             Output::Send {
                 peer,
@@ -293,6 +297,25 @@ impl Behaviour {
                 self.tell(Input::Dialing { peer, connection });
                 ToSwarm::Dial { opts }
             }
+            Output::Signaling(command) => {
+                let port = self.port.as_ref();
+                if let Some(notice) = port.and_then(|port| port.signal(command)) {
+                    self.tell(Input::Signaling(notice));
+                }
+                return None;
+            }
+        })
+    }
+
+    /// Whether the transport had something to say, and the core was told.
+    fn poll_notice(&mut self, cx: &Context<'_>) -> bool {
+        let port = self.port.as_ref();
+        match port.map(|port| port.poll_notice(cx)) {
+            Some(Poll::Ready(notice)) => {
+                self.tell(Input::Signaling(notice));
+                true
+            }
+            Some(Poll::Pending) | None => false,
         }
     }
 
@@ -380,6 +403,10 @@ impl NetworkBehaviour for Behaviour {
                     is_stream,
                 }));
             }
+            FromSwarm::AddressChange(change) => self.tell(Input::Moved {
+                connection: change.connection_id,
+                remote: change.new.get_remote_address().clone(),
+            }),
             FromSwarm::ConnectionClosed(closed) => {
                 let connection = closed.connection_id;
                 self.streams.remove(&connection);
@@ -436,10 +463,12 @@ impl NetworkBehaviour for Behaviour {
             return Poll::Ready(ToSwarm::Dial { opts });
         }
         loop {
-            if let Some(output) = self.exchange.poll_output() {
-                return Poll::Ready(self.translate(output));
+            while let Some(output) = self.exchange.poll_output() {
+                if let Some(to_swarm) = self.translate(output) {
+                    return Poll::Ready(to_swarm);
+                }
             }
-            if !self.poll_timer(cx) {
+            if !self.poll_notice(cx) && !self.poll_timer(cx) {
                 self.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }

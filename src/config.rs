@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use libp2p::{Multiaddr, PeerId};
 
 pub use self::ice_server::{IceServer, IceServerError};
-use crate::{error::JoinError, id::NetworkId, message::MAX_NETWORKS};
+use crate::{error::JoinError, id::NetworkId, message::MAX_NETWORKS, reach::Reach};
 
 mod ice_server;
 
@@ -105,39 +105,6 @@ impl Config {
     pub fn with_query_timeout(mut self, timeout: Duration) -> Self {
         self.query_timeout = timeout;
         self
-    }
-}
-
-/// How near to each other the nodes of a network are, and so which addresses they give away and dial.
-///
-/// An introducer could otherwise aim a node at its own machine or site, and would be told what is
-/// there. Addresses as near as the introducer itself are used in any case.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Reach {
-    /// Anywhere: only public addresses are used.
-    #[default]
-    Global,
-    /// All on one site, or in one private network: private and link-local addresses are used too, and
-    /// names.
-    Site,
-    /// All on one machine: loopback addresses are used too.
-    Machine,
-}
-
-impl Reach {
-    pub(crate) fn permits(self, ip: std::net::IpAddr) -> bool {
-        let near = match ip {
-            std::net::IpAddr::V4(ip) if ip.is_loopback() => 2,
-            std::net::IpAddr::V4(ip) if ip.is_private() => 1,
-            std::net::IpAddr::V6(ip) if ip.is_loopback() => 2,
-            _ => 0,
-        };
-        near <= match self {
-            Self::Global => 0,
-            Self::Site => 1,
-            Self::Machine => 2,
-        }
     }
 }
 

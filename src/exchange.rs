@@ -4,7 +4,8 @@
 //!
 //! Each table has one owner, a bound and an expiry: connections and their links ([`link`]), peers
 //! ([`roster`]), tokens and relayed sessions ([`introduce`]), queries ([`query`]), and offers that
-//! were answered ([`answer`]).
+//! were answered ([`answer`]). The last two own what they have in common, negotiations
+//! ([`negotiation`]) and set-ups of signaled connections ([`setup`]).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -18,7 +19,7 @@ use web_time::Instant;
 
 pub(crate) use self::link::Side;
 use self::{
-    address::{OwnAddresses, Scope},
+    address::OwnAddresses,
     answer::Answers,
     lifecycle::End,
     link::{Link, Live, State},
@@ -33,6 +34,8 @@ use crate::{
     event::PxpEvent,
     id::{NetworkId, SessionId},
     message::{Frame, MAX_NETWORKS, Seal},
+    reach::Reach,
+    signaling::{Command, Notice},
 };
 
 mod address;
@@ -41,9 +44,11 @@ mod attempt;
 mod introduce;
 mod lifecycle;
 mod link;
+mod negotiation;
 mod query;
 mod rate;
 mod roster;
+mod setup;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]
@@ -82,6 +87,11 @@ pub(crate) enum Input {
         connection: ConnectionId,
         result: Result<(), LinkError>,
     },
+    /// The remote is reached in another way than before.
+    Moved {
+        connection: ConnectionId,
+        remote: Multiaddr,
+    },
     /// A frame came.
     Frame {
         connection: ConnectionId,
@@ -89,6 +99,8 @@ pub(crate) enum Input {
     },
     /// The addresses that the swarm listens at or is known to be reached at.
     Addresses(Vec<Multiaddr>),
+    /// The signaled transport says something.
+    Signaling(Notice),
 }
 
 #[derive(Debug)]
@@ -125,6 +137,8 @@ pub(crate) enum Output {
         peer: PeerId,
         addresses: Vec<Multiaddr>,
     },
+    /// For the signaled transport.
+    Signaling(Command),
 }
 
 pub(crate) struct Exchange {
@@ -138,7 +152,7 @@ pub(crate) struct Exchange {
     token_ttl: Duration,
     query_timeout: Duration,
     /// The nearest addresses that are used through every introducer.
-    reach: Scope,
+    reach: Reach,
     phase: Phase,
     addresses: OwnAddresses,
     links: HashMap<ConnectionId, Link>,
@@ -149,6 +163,10 @@ pub(crate) struct Exchange {
     sessions: Expiries<(ConnectionId, SessionId)>,
     queries: Queries,
     answers: Answers,
+    /// Whether there is a transport that is set up by signals.
+    has_signaling: bool,
+    /// How many set-ups have begun.
+    setups: u64,
     timers: Timers,
     expiry_timer: Option<Instant>,
     outputs: VecDeque<Output>,
@@ -176,7 +194,7 @@ impl Exchange {
             limits: config.limits,
             token_ttl: config.token_ttl.min(LONGEST),
             query_timeout: config.query_timeout.min(LONGEST),
-            reach: config.reach.into(),
+            reach: config.reach,
             phase: Phase::Open,
             addresses: OwnAddresses::default(),
             links: HashMap::new(),
@@ -185,6 +203,8 @@ impl Exchange {
             sessions: Expiries::default(),
             queries: Queries::default(),
             answers: Answers::default(),
+            has_signaling: false,
+            setups: 0,
             timers: Timers::default(),
             expiry_timer: None,
             outputs: VecDeque::new(),
@@ -216,7 +236,7 @@ impl Exchange {
         if self.expiry_timer.is_some_and(|at| at <= now) {
             self.expiry_timer = None;
             self.expire_sessions(now);
-            self.answers.expire(now);
+            self.expire_answers(now);
             self.wake_expiries();
         }
     }
@@ -242,8 +262,10 @@ impl Exchange {
             Input::LinkClosed { connection, result } => {
                 self.on_link_closed(now, connection, result);
             }
+            Input::Moved { connection, remote } => self.on_moved(connection, &remote),
             Input::Frame { connection, frame } => self.on_frame(now, connection, frame),
             Input::Addresses(addresses) => self.addresses.set(addresses),
+            Input::Signaling(notice) => self.on_notice(now, notice),
         }
     }
 
@@ -359,6 +381,13 @@ impl Exchange {
 
     fn live_mut(&mut self, connection: ConnectionId) -> Option<&mut Live> {
         self.links.get_mut(&connection)?.live_mut()
+    }
+
+    /// How near the peer at the other end of a live link is.
+    fn reach_over(&self, connection: ConnectionId) -> Option<Reach> {
+        let link = self.links.get(&connection);
+        link.filter(|link| link.live().is_some())
+            .map(|link| link.reach)
     }
 
     /// What the peer at the other end of a live link may still ask of us.

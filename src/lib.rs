@@ -20,6 +20,7 @@ mod exchange;
 mod handler;
 mod id;
 mod message;
+mod reach;
 mod route;
 mod signaling;
 mod transport;
@@ -27,7 +28,7 @@ mod wire;
 
 pub use behaviour::Behaviour;
 pub use config::{
-    Candidate, Candidates, Config, IceServer, IceServerError, Incoming, Limits, Rate, Reach,
+    Candidate, Candidates, Config, IceServer, IceServerError, Incoming, Limits, Rate,
 };
 pub use error::{
     AttemptError, JoinError, LinkError, ProtocolError, QueryError, Refusal, SignalError,
@@ -36,6 +37,7 @@ pub use error::{
 pub use event::{Origin, PxpEvent};
 pub use handler::PROTOCOL_NAME;
 pub use id::{NetworkId, NetworkIdError, QueryId};
+pub use reach::Reach;
 pub use route::Duplex;
 pub use transport::Transport;
 

@@ -1,15 +1,19 @@
-//! What the core and the signaled transport tell each other of a connection that is set up by
-//! signals. It knows neither how a description is made nor how it travels.
+//! What the core and a transport that is set up by signals say to each other: one describes its end
+//! of a connection, the other carries the description to the peer. It knows neither how a
+//! description is made (that is `transport`) nor how it travels (that is `exchange`).
+//!
+//! A set-up begins with [`Command::Offer`] or [`Command::Answer`] and ends in one of three ways: the
+//! transport describes nothing, its connection is established, or the core abandons it.
 
 use libp2p::PeerId;
 
-use crate::config::Reach;
+use crate::reach::Reach;
 
-/// Names one set-up of a connection by signals, at this node only.
+/// Names one set-up of a connection, at this node only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct SetupId {
     pub(crate) peer: PeerId,
-    /// Counted by the core.
+    /// Counts the set-ups of this node.
     pub(crate) number: u64,
 }
 
@@ -18,28 +22,38 @@ pub(crate) struct SetupId {
 pub(crate) enum Command {
     /// Describe our end, as the side that offers, and will dial. Answered by
     /// [`Notice::Described`].
-    Offer { setup: SetupId, reach: Reach },
+    Offer {
+        setup: SetupId,
+        /// How near the addresses may be that are given and used.
+        reach: Reach,
+    },
     /// Describe our end to the side that offered `sdp`, which will dial. Answered by
     /// [`Notice::Described`].
     Answer {
         setup: SetupId,
+        /// How near the addresses may be that are given and used.
         reach: Reach,
         sdp: String,
     },
-    /// Our offer was answered: the dial of `/webrtc/p2p/<peer>` follows.
+    /// The answer to our offer is here, signed by the peer: the dial of `/webrtc/p2p/<peer>` follows.
     Accept { setup: SetupId, sdp: String },
-    /// The other side found one more address of its own.
+    /// The other side found one more address of its own: a `candidate:` line of its SDP.
     Candidate { setup: SetupId, candidate: String },
-    /// Nothing will come of this set-up.
+    /// Nothing will come of this set-up. It may have ended by itself.
     Abandon { setup: SetupId },
 }
 
 /// What the transport tells the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(
+    not(any(feature = "webrtc", test)),
+    expect(dead_code, reason = "there is no transport that would tell it")
+)]
 pub(crate) enum Notice {
-    /// What our end says of itself, to be signed and sent; `None` if there is no signaled transport,
-    /// it has no room, or the offer made no sense: then the other ways are used.
+    /// What our end says of itself, to be signed and sent, and never empty. `None` if there is no
+    /// signaled transport any more, it has no room, or the offer's SDP is bad: the set-up is over,
+    /// and the other ways are used.
     Described { setup: SetupId, sdp: Option<String> },
-    /// Our end found one more address of its own.
+    /// Our end found one more address of its own since it was described.
     Candidate { setup: SetupId, candidate: String },
 }

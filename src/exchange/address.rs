@@ -1,103 +1,43 @@
 //! Which addresses may be given away, and which may be dialed. Pure functions on multiaddrs: what
 //! is reachable is not known here, only what an address says of itself.
 
-use std::{
-    collections::HashSet,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
-};
+use std::collections::HashSet;
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use crate::{config::Reach, message::MAX_ADDRESSES};
+use crate::{message::MAX_ADDRESSES, reach::Reach};
 
-/// How far an address reaches. Through an introducer that is reached at one scope, addresses of
-/// that scope and of every wider one are used, so that nobody far away can aim us at our own
-/// machine or site.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Scope {
-    /// This machine: loopback, memory.
-    Machine,
-    /// This site: private and link-local addresses, and names, which may resolve to any.
-    Site,
-    /// Anywhere.
-    Global,
-    /// Nowhere: unspecified, multicast, broadcast, documentation.
-    Never,
-}
-
-impl From<Reach> for Scope {
-    fn from(reach: Reach) -> Self {
-        match reach {
-            Reach::Machine => Self::Machine,
-            Reach::Site => Self::Site,
-            Reach::Global => Self::Global,
+/// How far an address reaches that somebody gave us, or that we could give away; `None` if nowhere.
+/// A name may resolve to any address of a site.
+fn reach_of(address: &Multiaddr) -> Option<Reach> {
+    match address.iter().next()? {
+        Protocol::Ip4(ip) => Reach::of_ip(ip.into()),
+        Protocol::Ip6(ip) => Reach::of_ip(ip.into()),
+        Protocol::Memory(_) | Protocol::Unix(_) => Some(Reach::Machine),
+        Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_) => {
+            Some(Reach::Site)
         }
+        _ => None,
     }
 }
 
-impl Scope {
-    /// The scope of an address that somebody gave us, or that we could give away.
-    pub(super) fn of(address: &Multiaddr) -> Self {
-        match address.iter().next() {
-            Some(Protocol::Ip4(ip)) => Self::of_ip(ip.into()),
-            Some(Protocol::Ip6(ip)) => Self::of_ip(ip.into()),
-            Some(Protocol::Memory(_) | Protocol::Unix(_)) => Self::Machine,
-            Some(
-                Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_),
-            ) => Self::Site,
-            _ => Self::Never,
-        }
-    }
+/// How near an introducer is that is reached at this address. A name proves nothing, a circuit
+/// tells where its relay is, a signaled connection may not know its way yet, and a stream of the
+/// caller may lead anywhere.
+pub(super) fn reach_of_introducer(address: &Multiaddr) -> Reach {
+    let reach = match address.iter().next() {
+        _ if is_circuit(address) => None,
+        Some(Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Memory(_)) => reach_of(address),
+        _ => None,
+    };
+    reach.unwrap_or(Reach::Global)
+}
 
-    /// The scope of an address at which an introducer is reached. A name proves nothing, a circuit
-    /// tells where its relay is, and a stream of the caller may lead anywhere.
-    pub(super) fn of_introducer(address: &Multiaddr) -> Self {
-        match address.iter().next() {
-            _ if is_circuit(address) => Self::Global,
-            Some(Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Memory(_)) => Self::of(address),
-            _ => Self::Global,
-        }
-    }
-
-    fn of_ip(ip: IpAddr) -> Self {
-        match ip.to_canonical() {
-            IpAddr::V4(ip) => Self::of_ip4(ip),
-            IpAddr::V6(ip) => Self::of_ip6(ip),
-        }
-    }
-
-    fn of_ip4(ip: Ipv4Addr) -> Self {
-        let [a, b, ..] = ip.octets();
-        let is_shared = a == 100 && (64..128).contains(&b); // RFC 6598
-        if ip.is_loopback() {
-            Self::Machine
-        } else if ip.is_private() || ip.is_link_local() || is_shared {
-            Self::Site
-        } else if a == 0 || a >= 224 || ip.is_documentation() {
-            Self::Never
-        } else {
-            Self::Global
-        }
-    }
-
-    fn of_ip6(ip: Ipv6Addr) -> Self {
-        let is_documentation = matches!(ip.segments(), [0x2001, 0xdb8, ..] | [0x3fff, ..]);
-        if ip.is_loopback() {
-            Self::Machine
-        } else if ip.is_unique_local() || ip.is_unicast_link_local() {
-            Self::Site
-        } else if ip.is_unspecified() || ip.is_multicast() || is_documentation {
-            Self::Never
-        } else {
-            Self::Global
-        }
-    }
-
-    /// Whether `address` may be used through an introducer of this scope.
-    fn permits(self, address: &Multiaddr) -> bool {
-        let scope = Self::of(address);
-        scope != Self::Never && scope >= self.min(Self::Global)
-    }
+/// Whether `address` may be used through an introducer that is as near as this, so that nobody far
+/// away can aim us at our own machine or site. A signaled address is good for nobody who was not
+/// signaled to.
+fn permits(introducer: Reach, address: &Multiaddr) -> bool {
+    !has_signaling(address) && reach_of(address).is_some_and(|reach| reach >= introducer)
 }
 
 /// The addresses at which this node can be dialed.
@@ -111,17 +51,17 @@ impl OwnAddresses {
     }
 
     /// Those that may be given away through an introducer, the best first: WebRTC, which everybody
-    /// can dial, before the others; circuits, which need a third party, last; and the narrowest
-    /// scope first, which is the shortest way.
-    pub(super) fn to_give(&self, introducer: Scope) -> Vec<Multiaddr> {
+    /// can dial, before the others; circuits, which need a third party, last; and the nearest
+    /// first, which is the shortest way.
+    pub(super) fn to_give(&self, introducer: Reach) -> Vec<Multiaddr> {
         let certhash = self.0.iter().find_map(certhash);
         let mut addresses: Vec<_> = self
             .0
             .iter()
-            .filter(|address| introducer.permits(address))
+            .filter(|address| permits(introducer, address))
             .filter_map(|address| complete(address, certhash.as_ref()))
             .collect();
-        addresses.sort_by_key(|address| (rank(address), Scope::of(address)));
+        addresses.sort_by_key(|address| (rank(address), reach_of(address)));
         let mut given = HashSet::new();
         addresses.retain(|address| given.insert(address.clone()));
         addresses.truncate(MAX_ADDRESSES);
@@ -134,13 +74,13 @@ impl OwnAddresses {
         self.0.iter().any(|own| without_peer(own) == address)
     }
 
-    /// Those of `addresses` at which `peer` may be dialed when an introducer of this scope passed
-    /// them on.
+    /// Those of `addresses` at which `peer` may be dialed when an introducer that is as near as
+    /// this passed them on.
     pub(super) fn to_dial(
         &self,
         addresses: Vec<Multiaddr>,
         peer: &PeerId,
-        introducer: Scope,
+        introducer: Reach,
     ) -> Vec<Multiaddr> {
         let is_peers = |address: &Multiaddr| match address.iter().last() {
             Some(Protocol::P2p(id)) => id == *peer,
@@ -148,7 +88,7 @@ impl OwnAddresses {
         };
         addresses
             .into_iter()
-            .filter(|address| introducer.permits(address) && is_peers(address))
+            .filter(|address| permits(introducer, address) && is_peers(address))
             .filter(|address| !self.contains(address))
             .take(MAX_ADDRESSES)
             .collect()
@@ -160,6 +100,21 @@ pub(super) fn is_webrtc(address: &Multiaddr) -> bool {
     address
         .iter()
         .any(|part| matches!(part, Protocol::WebRTCDirect | Protocol::WebRTC))
+}
+
+/// Whether a connection over `address` is one that our own transport made by signals. One that a relay
+/// carries is the relay's, whatever else its address names.
+pub(super) fn is_signaled(address: &Multiaddr) -> bool {
+    has_signaling(address) && !is_circuit(address)
+}
+
+fn has_signaling(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::WebRTC)
+}
+
+/// Where `peer` is dialed once both sides' signals have met.
+pub(super) fn signaled(peer: PeerId) -> Multiaddr {
+    Multiaddr::from(Protocol::WebRTC).with(Protocol::P2p(peer))
 }
 
 fn is_circuit(address: &Multiaddr) -> bool {
@@ -211,32 +166,56 @@ mod tests {
     }
 
     #[test]
-    fn scopes_follow_the_special_purpose_registries() {
-        for (address, scope) in [
-            ("/ip4/127.0.0.1/tcp/1", Scope::Machine),
-            ("/ip6/::1/tcp/1", Scope::Machine),
-            ("/ip6/::ffff:127.0.0.1/tcp/1", Scope::Machine),
-            ("/memory/1", Scope::Machine),
-            ("/ip4/10.0.0.1/tcp/1", Scope::Site),
-            ("/ip4/172.16.0.1/tcp/1", Scope::Site),
-            ("/ip4/192.168.1.1/tcp/1", Scope::Site),
-            ("/ip4/169.254.1.1/tcp/1", Scope::Site),
-            ("/ip4/100.64.0.1/tcp/1", Scope::Site),
-            ("/ip6/fe80::1/tcp/1", Scope::Site),
-            ("/ip6/fd00::1/tcp/1", Scope::Site),
-            ("/dns/localhost/tcp/1", Scope::Site),
-            ("/ip4/9.9.9.9/tcp/1", Scope::Global),
-            ("/ip6/2620:fe::fe/tcp/1", Scope::Global),
-            ("/ip4/0.0.0.0/tcp/1", Scope::Never),
-            ("/ip4/224.0.0.1/tcp/1", Scope::Never),
-            ("/ip4/255.255.255.255/tcp/1", Scope::Never),
-            ("/ip4/192.0.2.1/tcp/1", Scope::Never),
-            ("/ip6/::/tcp/1", Scope::Never),
-            ("/ip6/ff02::1/tcp/1", Scope::Never),
-            ("/ip6/2001:db8::1/tcp/1", Scope::Never),
+    fn an_address_reaches_as_far_as_its_first_part_says() {
+        for (address, reach) in [
+            ("/ip4/127.0.0.1/tcp/1", Some(Reach::Machine)),
+            ("/ip6/fd00::1/tcp/1", Some(Reach::Site)),
+            ("/ip4/9.9.9.9/tcp/1", Some(Reach::Global)),
+            ("/ip4/0.0.0.0/tcp/1", None),
+            ("/memory/1", Some(Reach::Machine)),
+            ("/dns/localhost/tcp/1", Some(Reach::Site)),
+            ("/webrtc", None),
         ] {
-            assert_eq!(Scope::of(&addr(address)), scope, "{address}");
+            assert_eq!(reach_of(&addr(address)), reach, "{address}");
         }
+    }
+
+    #[test]
+    fn a_signaled_connection_is_known_as_such_and_as_near_as_its_way_shows() {
+        let peer = PeerId::random();
+        let circuit = format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}/p2p-circuit");
+        for (address, is_ours, reach) in [
+            ("/webrtc", true, Reach::Global),
+            ("/ip4/127.0.0.1/udp/1/webrtc", true, Reach::Machine),
+            ("/ip6/fd00::1/udp/1/webrtc", true, Reach::Site),
+            ("/ip4/9.9.9.9/udp/1/webrtc", true, Reach::Global),
+            ("/ip4/10.0.0.1/udp/1/webrtc-direct", false, Reach::Site),
+            (&format!("{circuit}/webrtc"), false, Reach::Global),
+        ] {
+            let address = addr(address).with(Protocol::P2p(peer));
+            assert_eq!(is_signaled(&address), is_ours, "{address}");
+            assert_eq!(reach_of_introducer(&address), reach, "{address}");
+            assert!(is_webrtc(&address), "{address}");
+        }
+        assert!(is_signaled(&signaled(peer)));
+    }
+
+    #[test]
+    fn a_signaled_address_is_neither_given_nor_dialed() {
+        let peer = PeerId::random();
+        let direct = addr("/ip4/9.9.9.9/tcp/1");
+        let circuit = format!("/ip4/9.9.9.9/tcp/1/p2p/{peer}/p2p-circuit/webrtc");
+        let addresses = vec![
+            signaled(peer),
+            addr("/ip4/9.9.9.9/udp/1/webrtc").with(Protocol::P2p(peer)),
+            addr(&circuit).with(Protocol::P2p(peer)),
+            direct.clone(),
+        ];
+        let mut own = OwnAddresses::default();
+        let dialable = own.to_dial(addresses.clone(), &peer, Reach::Machine);
+        assert_eq!(dialable, std::slice::from_ref(&direct));
+        own.set(addresses);
+        assert_eq!(own.to_give(Reach::Machine), [direct]);
     }
 
     #[test]
@@ -249,13 +228,13 @@ mod tests {
         .map(addr);
         let mut own = OwnAddresses::default();
         let peer = PeerId::random();
-        for (scope, from) in [(Scope::Machine, 0), (Scope::Site, 1), (Scope::Global, 2)] {
-            let dialable = own.to_dial(near.to_vec(), &peer, scope);
+        for (reach, from) in [(Reach::Machine, 0), (Reach::Site, 1), (Reach::Global, 2)] {
+            let dialable = own.to_dial(near.to_vec(), &peer, reach);
             assert_eq!(dialable, near[from..]);
         }
         own.set(near.to_vec());
-        for (scope, from) in [(Scope::Machine, 0), (Scope::Site, 1), (Scope::Global, 2)] {
-            assert_eq!(own.to_give(scope), near[from..]);
+        for (reach, from) in [(Reach::Machine, 0), (Reach::Site, 1), (Reach::Global, 2)] {
+            assert_eq!(own.to_give(reach), near[from..]);
         }
     }
 
@@ -270,7 +249,7 @@ mod tests {
             addr("/ip4/9.9.9.7/tcp/1").with(Protocol::P2p(other)),
             good.clone(),
         ];
-        assert_eq!(own.to_dial(addresses, &peer, Scope::Global), [good]);
+        assert_eq!(own.to_dial(addresses, &peer, Reach::Global), [good]);
     }
 
     #[test]
@@ -282,7 +261,7 @@ mod tests {
             addr("/ip4/9.9.9.9/udp/1/webrtc-direct"),
         ]);
         assert_eq!(
-            own.to_give(Scope::Global),
+            own.to_give(Reach::Global),
             [
                 addr(&format!("/ip4/9.9.9.9/udp/1/webrtc-direct{CERTHASH}")),
                 addr("/ip4/9.9.9.9/tcp/1"),
@@ -296,14 +275,14 @@ mod tests {
         let disguised = one.clone().with(Protocol::P2p(PeerId::random()));
         let mut own = OwnAddresses::default();
         own.set(vec![one.clone(), other.clone(), one.clone(), disguised]);
-        assert_eq!(own.to_give(Scope::Global), [one, other]);
+        assert_eq!(own.to_give(Reach::Global), [one, other]);
     }
 
     #[test]
     fn an_observed_address_without_a_certificate_is_not_given() {
         let mut own = OwnAddresses::default();
         own.set(vec![addr("/ip4/9.9.9.9/udp/1/webrtc-direct")]);
-        assert_eq!(own.to_give(Scope::Global), [] as [Multiaddr; 0]);
+        assert_eq!(own.to_give(Reach::Global), [] as [Multiaddr; 0]);
     }
 
     #[test]
@@ -312,9 +291,9 @@ mod tests {
             .map(|n| addr(&format!("/ip4/9.9.9.{n}/tcp/1")))
             .collect();
         let mut own = OwnAddresses::default();
-        let dialable = own.to_dial(many.clone(), &PeerId::random(), Scope::Global);
+        let dialable = own.to_dial(many.clone(), &PeerId::random(), Reach::Global);
         assert_eq!(dialable, many[..4]);
         own.set(many.clone());
-        assert_eq!(own.to_give(Scope::Global), many[..4]);
+        assert_eq!(own.to_give(Reach::Global), many[..4]);
     }
 }

@@ -5,15 +5,17 @@ use std::{
     time::Duration,
 };
 
-use libp2p::{PeerId, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use web_time::Instant;
 
-use super::{Exchange, Output, address::Scope, attempt::Glare, timer::Expiries};
+use super::{Exchange, Output, attempt::Glare, negotiation::Negotiation, timer::Expiries};
 use crate::{
     config::Incoming,
     error::{Refusal, SignalError},
-    id::{ExchangeId, NetworkId, NetworkTag},
-    message::{Description, Envelope, Frame, Signal, SignalBody, SignalContent},
+    id::{ExchangeId, NetworkId, NetworkTag, SessionId},
+    message::{Description, Signal, SignalContent},
+    reach::Reach,
+    signaling::{Command, SetupId},
 };
 
 /// How long an answered offerer may take to come: longer than any dial of its.
@@ -33,6 +35,8 @@ const MAX_DIALS_BACK: usize = 8;
 pub(super) struct Answers {
     /// Whom we told that it may come, and who introduced it.
     introduced: HashMap<PeerId, Introduction>,
+    /// Whose offer came in which session of which link, for each of them.
+    sessions: HashMap<(ConnectionId, SessionId), PeerId>,
     /// How many of them keep a place.
     kept_places: usize,
     introductions: Expiries<PeerId>,
@@ -47,6 +51,11 @@ struct Introduction {
     until: Instant,
     /// Not if it was a peer already.
     keeps_place: bool,
+    negotiation: Negotiation,
+    /// What the transport is to abandon unless the peer comes by it.
+    setup: Option<SetupId>,
+    /// The addresses in an offer that waits for the transport to describe our end.
+    unanswered: Option<Vec<Multiaddr>>,
 }
 
 impl Answers {
@@ -66,8 +75,14 @@ impl Answers {
         self.kept_places
     }
 
-    fn keep_place(&mut self, peer: PeerId, introduction: Introduction) {
-        self.forget(&peer);
+    fn keep_place(&mut self, introduction: Introduction) {
+        let Negotiation {
+            peer,
+            link,
+            session,
+            ..
+        } = introduction.negotiation;
+        self.sessions.insert((link, session), peer);
         self.kept_places += usize::from(introduction.keeps_place);
         self.introductions.push(introduction.until, peer);
         self.introduced.insert(peer, introduction);
@@ -75,13 +90,36 @@ impl Answers {
 
     fn forget(&mut self, peer: &PeerId) -> Option<Introduction> {
         let introduction = self.introduced.remove(peer)?;
+        let Negotiation { link, session, .. } = introduction.negotiation;
+        self.sessions.remove(&(link, session));
         self.kept_places -= usize::from(introduction.keeps_place);
         Some(introduction)
     }
 
-    /// Who introduced a peer that has come.
-    pub(super) fn take(&mut self, peer: &PeerId) -> Option<PeerId> {
-        self.forget(peer).map(|introduction| introduction.by)
+    /// Whose offer came in this session.
+    pub(super) fn negotiating_over(
+        &self,
+        link: ConnectionId,
+        session: SessionId,
+    ) -> Option<PeerId> {
+        self.sessions.get(&(link, session)).copied()
+    }
+
+    fn by_setup(&mut self, setup: &SetupId) -> Option<&mut Introduction> {
+        let introduction = self.introduced.get_mut(&setup.peer)?;
+        (introduction.setup == Some(*setup)).then_some(introduction)
+    }
+
+    /// What is negotiated by this set-up, once the offer is answered.
+    pub(super) fn negotiation(&mut self, setup: &SetupId) -> Option<&mut Negotiation> {
+        let introduction = self.by_setup(setup)?;
+        let is_answered = introduction.unanswered.is_none();
+        is_answered.then_some(&mut introduction.negotiation)
+    }
+
+    /// Forgets the set-up by which `peer` may come.
+    pub(super) fn take_setup(&mut self, peer: &PeerId) -> Option<SetupId> {
+        self.introduced.get_mut(peer)?.setup.take()
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
@@ -89,24 +127,10 @@ impl Answers {
         nexts.into_iter().flatten().min()
     }
 
-    pub(super) fn expire(&mut self, now: Instant) {
-        while let Some(peer) = self.introductions.pop(now) {
-            if self
-                .introduced
-                .get(&peer)
-                .is_some_and(|introduction| introduction.until <= now)
-            {
-                self.forget(&peer);
-            }
-        }
-        while let Some(exchange) = self.replays.pop(now) {
-            self.seen.remove(&exchange);
-        }
-    }
-
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.introduced.is_empty()
+            && self.sessions.is_empty()
             && self.kept_places == 0
             && self.seen.is_empty()
             && self.next_expiry().is_none()
@@ -138,7 +162,7 @@ impl Exchange {
         if body.to != self.local {
             return Err(Refusal::Expired); // meant to open a session, by a token that does not hold
         }
-        let offer = match &body.content {
+        let offer = match body.content {
             SignalContent::Offer(offer) => offer,
             // It may follow an offer, in the session of that offer, which is not to end for it.
             SignalContent::IceCandidate(_) => return Ok(()),
@@ -146,74 +170,164 @@ impl Exchange {
             SignalContent::Answer(_) | SignalContent::Reject(_) => return Err(Refusal::Expired),
         };
         let network = self
-            .check_offer(&peer, &body)
+            .check_offer(&peer, body.exchange, body.network)
             .map_err(|_| Refusal::BadSignal)?;
         if !self.remember(now, body.exchange) {
             return Err(Refusal::Busy);
         }
-        let content = match self.settle_glare(now, &peer) {
+        let admitted = match self.settle_glare(now, &peer) {
             Glare::OursStands => return Ok(()),
-            Glare::OursYields => self.accept_offer(now, from, &peer, offer),
-            Glare::None => match self.admit(&peer) {
-                Ok(()) => self.accept_offer(now, from, &peer, offer),
-                Err(reason) => SignalContent::Reject(reason),
-            },
+            Glare::OursYields => Ok(()),
+            Glare::None => self.admit(&peer),
         };
-        let envelope = self
-            .seal_signal(peer, body.exchange, &network, content)
-            .ok_or(Refusal::Busy)?;
-        self.send(
-            from,
-            Frame::Signal(Signal {
-                session: signal.session,
-                envelope,
-            }),
-        );
+        let mut negotiation = Negotiation::new(peer, from, signal.session, body.exchange, network);
+        let content = match admitted.and_then(|()| self.accept_offer(now, &negotiation, offer)) {
+            Ok(Some(answer)) => SignalContent::Answer(answer),
+            Ok(None) => return Ok(()),
+            Err(reason) => SignalContent::Reject(reason),
+        };
+        let frame = negotiation.sign(&*self.seal, &self.local, content);
+        self.send(from, frame.ok_or(Refusal::Busy)?);
         Ok(())
     }
 
     /// The network of a sound offer.
-    fn check_offer(&self, peer: &PeerId, body: &SignalBody) -> Result<NetworkId, SignalError> {
+    fn check_offer(
+        &self,
+        peer: &PeerId,
+        exchange: ExchangeId,
+        named: NetworkTag,
+    ) -> Result<NetworkId, SignalError> {
         if *peer == self.local {
             return Err(SignalError::Signer);
         }
-        if self.answers.seen.contains(&body.exchange) {
+        if self.answers.seen.contains(&exchange) {
             return Err(SignalError::Exchange);
         }
-        let is_named = |network: &&NetworkId| {
-            body.network == NetworkTag::new(peer, body.exchange.salt(), network)
-        };
+        let is_named =
+            |network: &&NetworkId| named == NetworkTag::new(peer, exchange.salt(), network);
         let network = self.networks.iter().find(is_named);
         network.cloned().ok_or(SignalError::Network)
     }
 
+    /// Lets the offerer come. The answer, unless the transport is to describe our end first.
     fn accept_offer(
         &mut self,
         now: Instant,
-        from: ConnectionId,
-        peer: &PeerId,
-        offer: &Description,
-    ) -> SignalContent {
-        let Some((by, scope)) = self.links.get(&from).map(|link| (link.peer, link.scope)) else {
-            return SignalContent::Reject(Refusal::Gone);
+        negotiation: &Negotiation,
+        offer: Description,
+    ) -> Result<Option<Description>, Refusal> {
+        let Negotiation { peer, link, .. } = *negotiation;
+        let link = self.links.get(&link).ok_or(Refusal::Gone)?;
+        let (by, reach) = (link.peer, link.reach);
+        let is_signaled = self.has_signaling && !offer.sdp.is_empty();
+        let (answer, unanswered) = match is_signaled {
+            true => (None, Some(offer.addresses)),
+            false => (
+                Some(self.answer(&peer, None, offer.addresses, reach)?),
+                None,
+            ),
         };
-        let addresses = self.addresses.to_give(scope);
-        if addresses.is_empty()
-            && let Err(reason) = self.dial_back(peer, offer, scope)
-        {
-            return SignalContent::Reject(reason);
-        }
-        let until = now + INTRODUCTION_TTL;
-        let keeps_place = !self.roster.contains(peer);
-        let introduction = Introduction {
+        self.end_introduction(&peer);
+        let setup = is_signaled.then(|| self.new_setup(peer));
+        self.answers.keep_place(Introduction {
             by,
-            until,
-            keeps_place,
-        };
-        self.answers.keep_place(*peer, introduction);
+            until: now + INTRODUCTION_TTL,
+            keeps_place: !self.roster.contains(&peer),
+            negotiation: negotiation.clone(),
+            setup,
+            unanswered,
+        });
         self.wake_expiries();
-        let sdp = String::new();
-        SignalContent::Answer(Description { sdp, addresses })
+        if let Some(setup) = setup {
+            let sdp = offer.sdp;
+            self.signaling(Command::Answer { setup, reach, sdp });
+        }
+        Ok(answer)
+    }
+
+    /// The transport has described our end, or does not.
+    pub(super) fn on_answer_described(&mut self, setup: &SetupId, sdp: Option<String>) {
+        let Some(introduction) = self.answers.by_setup(setup) else {
+            return;
+        };
+        let Some(offered) = introduction.unanswered.take() else {
+            return;
+        };
+        if sdp.is_none() {
+            introduction.setup = None;
+        }
+        let (peer, negotiation) = (setup.peer, &introduction.negotiation);
+        let (link, session) = (negotiation.link, negotiation.session);
+        let Some(reach) = self.reach_over(link) else {
+            self.end_introduction(&peer);
+            return;
+        };
+        let answer = self.answer(&peer, sdp, offered, reach);
+        let is_refused = answer.is_err();
+        let content = answer.map_or_else(SignalContent::Reject, SignalContent::Answer);
+        let introduction = self.answers.introduced.get_mut(&peer);
+        let frame = introduction
+            .and_then(|known| known.negotiation.sign(&*self.seal, &self.local, content));
+        if is_refused || frame.is_none() {
+            self.end_introduction(&peer);
+        }
+        match frame {
+            Some(frame) => self.send(link, frame),
+            None => self.refuse_session(link, session, Refusal::Busy),
+        }
+    }
+
+    /// How we are reached: by `sdp`, or at our addresses. Who cannot be reached at all comes itself.
+    fn answer(
+        &mut self,
+        peer: &PeerId,
+        sdp: Option<String>,
+        offered: Vec<Multiaddr>,
+        reach: Reach,
+    ) -> Result<Description, Refusal> {
+        let addresses = self.addresses.to_give(reach);
+        if sdp.is_none() && addresses.is_empty() {
+            self.dial_back(peer, offered, reach)?;
+        }
+        let sdp = sdp.unwrap_or_default();
+        Ok(Description { sdp, addresses })
+    }
+
+    /// A signal came in the session of an offer that we let come. Only one more address of the
+    /// offerer has a place there; nothing else ends the session, for anybody may have sent it.
+    pub(super) fn on_offerer_signal(&mut self, peer: &PeerId, signal: &Signal) {
+        let Some(introduction) = self.answers.introduced.get_mut(peer) else {
+            return;
+        };
+        let Some(setup) = introduction.setup else {
+            return;
+        };
+        let negotiation = &mut introduction.negotiation;
+        if let Ok(SignalContent::IceCandidate(candidate)) =
+            negotiation.read(&*self.seal, &self.local, signal)
+        {
+            self.signaling(Command::Candidate { setup, candidate });
+        }
+    }
+
+    /// The introduction of a peer is over, and what is left of its set-up. Who it was by.
+    pub(super) fn end_introduction(&mut self, peer: &PeerId) -> Option<PeerId> {
+        let introduction = self.answers.forget(peer)?;
+        self.abandon(introduction.setup);
+        Some(introduction.by)
+    }
+
+    pub(super) fn expire_answers(&mut self, now: Instant) {
+        while let Some(peer) = self.answers.introductions.pop(now) {
+            let until = self.answers.expected_until(&peer);
+            if until.is_some_and(|until| until <= now) {
+                self.end_introduction(&peer);
+            }
+        }
+        while let Some(exchange) = self.answers.replays.pop(now) {
+            self.answers.seen.remove(&exchange);
+        }
     }
 
     /// Without an address of our own the offerer cannot come, but we may come to it: a few at a time,
@@ -221,10 +335,10 @@ impl Exchange {
     fn dial_back(
         &mut self,
         peer: &PeerId,
-        offer: &Description,
-        scope: Scope,
+        offered: Vec<Multiaddr>,
+        reach: Reach,
     ) -> Result<(), Refusal> {
-        let addresses = self.addresses.to_dial(offer.addresses.clone(), peer, scope);
+        let addresses = self.addresses.to_dial(offered, peer, reach);
         if addresses.is_empty() {
             return Ok(());
         }
@@ -262,21 +376,5 @@ impl Exchange {
             self.wake_expiries();
         }
         has_room
-    }
-
-    pub(super) fn seal_signal(
-        &self,
-        to: PeerId,
-        exchange: ExchangeId,
-        network: &NetworkId,
-        content: SignalContent,
-    ) -> Option<Envelope> {
-        let network = NetworkTag::new(&self.local, exchange.salt(), network);
-        self.seal.seal(&SignalBody {
-            to,
-            exchange,
-            network,
-            content,
-        })
     }
 }

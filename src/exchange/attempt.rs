@@ -9,15 +9,19 @@ use web_time::Instant;
 
 use super::{
     Exchange, Output,
-    query::{Prospect, Queries, Query},
+    address::signaled,
+    negotiation::Negotiation,
+    query::{Prospect, Queries},
 };
 use crate::{
     error::{AttemptError, SignalError},
-    id::{ExchangeId, NetworkId, NetworkTag, SessionId},
-    message::{Description, Frame, Path, Signal, SignalContent},
+    id::QueryId,
+    message::{Description, Frame, Path, Seal, Signal, SignalContent},
+    signaling::{Command, SetupId},
 };
 
-/// How long a candidate may take to answer an offer: two legs there and two back, and then some.
+/// How long a candidate may take to answer an offer: two legs there and two back, and then some for
+/// the transports that describe both ends.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a connection may take from the answer on: the transport gives each address 6 s, so three
@@ -34,19 +38,20 @@ pub(super) struct Attempt {
     pub(super) offer: Option<Offer>,
 }
 
-/// What was sent to a candidate, and the way it took.
-#[derive(Debug)]
+/// What is sent to a candidate, and the way it takes.
+#[derive(Debug, Clone)]
 pub(super) struct Offer {
-    pub(super) introducer: ConnectionId,
-    pub(super) session: SessionId,
-    exchange: ExchangeId,
-    network: NetworkId,
+    pub(super) negotiation: Negotiation,
     /// Whether it named addresses at which we can be dialed.
     is_dialable: bool,
+    /// What the transport is to abandon unless the candidate is reached by it.
+    setup: Option<SetupId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stage {
+    /// Our offer waits for the transport to describe our end.
+    Describing,
     /// Our offer waits for its answer.
     Offered,
     /// It will dial us.
@@ -57,7 +62,17 @@ pub(super) enum Stage {
     Greeting(ConnectionId),
 }
 
+impl Stage {
+    pub(super) fn is_unanswered(self) -> bool {
+        matches!(self, Self::Describing | Self::Offered)
+    }
+}
+
 impl Attempt {
+    pub(super) fn take_setup(&mut self) -> Option<SetupId> {
+        self.offer.as_mut()?.setup.take()
+    }
+
     /// Whether the candidate is to blame, and not the way to it: it has answered itself.
     pub(super) fn failed_by_itself(&self, error: &AttemptError) -> bool {
         let has_answered = matches!(
@@ -72,6 +87,15 @@ impl Attempt {
     }
 }
 
+impl Offer {
+    /// The frame that makes it. `None` if our key cannot sign it.
+    fn make(&mut self, seal: &dyn Seal, local: &PeerId, ours: Description) -> Option<Frame> {
+        self.is_dialable = !ours.addresses.is_empty();
+        self.negotiation
+            .sign(seal, local, SignalContent::Offer(ours))
+    }
+}
+
 /// What two offers that cross make of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Glare {
@@ -81,23 +105,27 @@ pub(super) enum Glare {
 }
 
 impl Queries {
-    /// What becomes of an offer that `peer` makes while we may have one out to it.
-    pub(super) fn glare(&mut self, local: &PeerId, peer: &PeerId, now: Instant) -> Glare {
-        let attempt = self
-            .attempting(peer)
-            .and_then(|id| self.running.get_mut(&id)?.attempt_mut())
-            .filter(|attempt| attempt.offer.is_some());
-        match attempt {
-            None => Glare::None,
-            Some(_) if local > peer => Glare::OursStands,
-            Some(attempt) => {
-                if attempt.stage == Stage::Offered {
-                    attempt.stage = Stage::Expecting;
-                    attempt.until = now + CONNECT_TIMEOUT;
-                }
-                Glare::OursYields
-            }
-        }
+    /// The query whose offer waits for the description of this set-up.
+    pub(super) fn describing(&self, setup: &SetupId) -> Option<QueryId> {
+        let is_it = |offer: &Offer| offer.setup == Some(*setup);
+        self.find(|query| {
+            query.stage() == Some(Stage::Describing) && query.offer().is_some_and(is_it)
+        })
+    }
+
+    /// What is negotiated by this set-up, once the offer is made.
+    pub(super) fn negotiation(&mut self, setup: &SetupId) -> Option<&mut Negotiation> {
+        let id = self.attempting(&setup.peer)?;
+        let attempt = self.attempt_mut(id)?;
+        let is_made = attempt.stage != Stage::Describing;
+        let offer = attempt.offer.as_mut()?;
+        (is_made && offer.setup == Some(*setup)).then_some(&mut offer.negotiation)
+    }
+
+    /// Forgets the set-up by which `peer` is being reached.
+    pub(super) fn take_setup(&mut self, peer: &PeerId) -> Option<SetupId> {
+        let id = self.attempting(peer)?;
+        self.attempt_mut(id)?.take_setup()
     }
 }
 
@@ -121,15 +149,13 @@ impl Exchange {
                 offer: None,
             });
         }
-        let link = self
-            .links
-            .get(&introducer)
-            .filter(|link| link.live().is_some());
-        let scope = link.ok_or(AttemptError::IntroducerGone)?.scope;
+        let reach = self
+            .reach_over(introducer)
+            .ok_or(AttemptError::IntroducerGone)?;
         let token = match candidate.path {
             Path::Signals(token) => token,
             Path::Vouched(addresses) => {
-                let addresses = self.addresses.to_dial(addresses, &peer, scope);
+                let addresses = self.addresses.to_dial(addresses, &peer, reach);
                 let (stage, until) = self.dial(now, peer, addresses)?;
                 return Ok(Attempt {
                     peer,
@@ -140,29 +166,55 @@ impl Exchange {
             }
         };
         let exchange = self.rng.random();
-        let sdp = String::new();
-        let addresses = self.addresses.to_give(scope);
-        let is_dialable = !addresses.is_empty();
-        let offer = SignalContent::Offer(Description { sdp, addresses });
-        let envelope = self
-            .seal_signal(peer, exchange, &network, offer)
-            .ok_or(AttemptError::NotSigned)?;
-        let session = token.into();
-        self.send(introducer, Frame::Signal(Signal { session, envelope }));
-        let offer = Offer {
-            introducer,
-            session,
-            exchange,
-            network,
-            is_dialable,
+        let mut offer = Offer {
+            negotiation: Negotiation::new(peer, introducer, token.into(), exchange, network),
+            is_dialable: false,
+            setup: self.has_signaling.then(|| self.new_setup(peer)),
         };
-        let (stage, until) = (Stage::Offered, now + OFFER_TIMEOUT);
+        let stage = match offer.setup {
+            Some(setup) => {
+                self.signaling(Command::Offer { setup, reach });
+                Stage::Describing
+            }
+            None => {
+                let addresses = self.addresses.to_give(reach);
+                let sdp = String::new();
+                let frame = offer.make(&*self.seal, &self.local, Description { sdp, addresses });
+                self.send(introducer, frame.ok_or(AttemptError::NotSigned)?);
+                Stage::Offered
+            }
+        };
         Ok(Attempt {
             peer,
             stage,
-            until,
+            until: now + OFFER_TIMEOUT,
             offer: Some(offer),
         })
+    }
+
+    /// The transport has described our end, or does not.
+    pub(super) fn on_offer_described(&mut self, now: Instant, id: QueryId, sdp: Option<String>) {
+        let Some(attempt) = self.queries.attempt_mut(id) else {
+            return;
+        };
+        let Some(offer) = &mut attempt.offer else {
+            return;
+        };
+        attempt.stage = Stage::Offered;
+        if sdp.is_none() {
+            offer.setup = None;
+        }
+        let introducer = offer.negotiation.link;
+        let addresses = match self.links.get(&introducer) {
+            Some(link) => self.addresses.to_give(link.reach),
+            None => Vec::new(),
+        };
+        let sdp = sdp.unwrap_or_default();
+        let ours = Description { sdp, addresses };
+        match offer.make(&*self.seal, &self.local, ours) {
+            Some(frame) => self.send(introducer, frame),
+            None => self.fail_attempt(now, id, AttemptError::NotSigned),
+        }
     }
 
     fn dial(
@@ -178,25 +230,34 @@ impl Exchange {
         Ok((Stage::Dialing(None), now + CONNECT_TIMEOUT))
     }
 
-    pub(super) fn on_answer(&mut self, now: Instant, from: ConnectionId, signal: Signal) {
-        let Some(id) = self.queries.attempting_over(from, signal.session) else {
+    /// A signal came in the session of an attempt: its answer, or one more address of a candidate
+    /// that we may reach by signals.
+    pub(super) fn on_answer(&mut self, now: Instant, id: QueryId, signal: &Signal) {
+        let Some(attempt) = self.queries.attempt_mut(id) else {
             return;
         };
-        let Some(attempt) = self.queries.running.get(&id).and_then(Query::attempt) else {
+        let (stage, Some(offer)) = (attempt.stage, &mut attempt.offer) else {
             return;
         };
-        let (peer, Some(offer)) = (attempt.peer, &attempt.offer) else {
-            return;
-        };
-        if attempt.stage != Stage::Offered {
-            return; // answered already, or it yielded
+        let is_due = stage == Stage::Offered;
+        let is_followed = offer.setup.is_some() && stage != Stage::Describing;
+        if !is_due && !is_followed {
+            return; // not asked yet, answered already, or it yielded
         }
-        let answered = match self.check_answer(&signal, &peer, offer) {
+        let content = offer.negotiation.read(&*self.seal, &self.local, signal);
+        let answered = match content {
+            Ok(SignalContent::IceCandidate(candidate)) => {
+                let Some(setup) = offer.setup else { return };
+                return self.signaling(Command::Candidate { setup, candidate });
+            }
+            _ if !is_due => return,
             Ok(SignalContent::Answer(answer)) => {
-                self.on_answered(now, from, peer, offer.is_dialable, answer)
+                let unused = offer.setup.take_if(|_| answer.sdp.is_empty());
+                let offer = offer.clone();
+                self.abandon(unused);
+                self.on_answered(now, &offer, answer)
             }
             Ok(SignalContent::Reject(reason)) => Err(AttemptError::Rejected(reason)),
-            Ok(SignalContent::IceCandidate(_)) => return,
             Ok(SignalContent::Offer(_)) => Err(AttemptError::BadAnswer(SignalError::Unexpected)),
             Err(error) => Err(AttemptError::BadAnswer(error)),
         };
@@ -206,44 +267,25 @@ impl Exchange {
         }
     }
 
-    fn check_answer(
-        &self,
-        signal: &Signal,
-        candidate: &PeerId,
-        offer: &Offer,
-    ) -> Result<SignalContent, SignalError> {
-        let (signer, body) = self.seal.open(&signal.envelope)?;
-        let network = NetworkTag::new(candidate, offer.exchange.salt(), &offer.network);
-        if signer != *candidate {
-            Err(SignalError::Signer)
-        } else if body.to != self.local {
-            Err(SignalError::Addressee)
-        } else if body.exchange != offer.exchange {
-            Err(SignalError::Exchange)
-        } else if body.network != network {
-            Err(SignalError::Network)
-        } else {
-            Ok(body.content)
-        }
-    }
-
+    /// Goes to the candidate by signals first, where both ends can, and then at its addresses.
     fn on_answered(
         &mut self,
         now: Instant,
-        introducer: ConnectionId,
-        peer: PeerId,
-        is_dialable: bool,
+        offer: &Offer,
         answer: Description,
     ) -> Result<(Stage, Instant), AttemptError> {
-        if answer.addresses.is_empty() && is_dialable {
+        let Negotiation { peer, link, .. } = offer.negotiation;
+        if offer.setup.is_none() && answer.addresses.is_empty() && offer.is_dialable {
             return Ok((Stage::Expecting, now + CONNECT_TIMEOUT));
         }
-        let link = self
-            .links
-            .get(&introducer)
-            .ok_or(AttemptError::IntroducerGone)?;
-        let addresses = self.addresses.to_dial(answer.addresses, &peer, link.scope);
-        self.dial(now, peer, addresses)
+        let reach = self.reach_over(link).ok_or(AttemptError::IntroducerGone)?;
+        let theirs = self.addresses.to_dial(answer.addresses, &peer, reach);
+        let by_signals = offer.setup.map(|_| signaled(peer));
+        if let Some(setup) = offer.setup {
+            let sdp = answer.sdp;
+            self.signaling(Command::Accept { setup, sdp });
+        }
+        self.dial(now, peer, by_signals.into_iter().chain(theirs).collect())
     }
 
     /// A connection came about that an attempt was waiting for.
@@ -258,6 +300,8 @@ impl Exchange {
             && let Some(query) = self.queries.running.get(&id)
             && query.attempt().is_some_and(is_first)
         {
+            let unused = self.queries.take_setup(peer);
+            self.abandon(unused);
             self.set_stage(id, Stage::Greeting(connection), now + CONNECT_TIMEOUT);
         }
     }
@@ -285,10 +329,21 @@ impl Exchange {
 
     /// What becomes of an offer of `peer` while we may have one out to it.
     pub(super) fn settle_glare(&mut self, now: Instant, peer: &PeerId) -> Glare {
-        let glare = self.queries.glare(&self.local, peer, now);
-        if let Some(id) = self.queries.attempting(peer) {
-            self.wake_query(id);
+        let Some(id) = self.queries.attempting(peer) else {
+            return Glare::None;
+        };
+        let attempt = self.queries.attempt_mut(id);
+        let Some(attempt) = attempt.filter(|attempt| attempt.offer.is_some()) else {
+            return Glare::None;
+        };
+        if self.local > *peer {
+            return Glare::OursStands;
         }
-        glare
+        if attempt.stage.is_unanswered() {
+            let unused = attempt.take_setup();
+            self.abandon(unused);
+            self.set_stage(id, Stage::Expecting, now + CONNECT_TIMEOUT);
+        }
+        Glare::OursYields
     }
 }

@@ -10,7 +10,7 @@ use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use rand::RngExt;
 use web_time::Instant;
 
-use super::{Exchange, link::RELAYED};
+use super::{Exchange, link::RELAYED, negotiation::SIGNALS_PER_SESSION};
 use crate::{
     error::Refusal,
     id::{NetworkId, SessionId, Token},
@@ -23,9 +23,6 @@ use crate::{
 /// How long signals are passed on: an offer, its answer and their ICE candidates need a few round
 /// trips.
 const SESSION_TTL: Duration = Duration::from_secs(15);
-
-/// How many signals one end may send in a session: a description and some two dozen candidates.
-const SIGNALS_PER_SESSION: u8 = 32;
 
 /// How many tokens one asker may hold: four answers' worth. Older ones are forgotten first.
 const TOKENS_PER_LINK: usize = 4 * MAX_CANDIDATES;
@@ -176,10 +173,12 @@ impl Exchange {
                 return self.refuse_session(from, signal.session, Refusal::Busy);
             }
             self.send(link, Frame::Signal(Signal { session, ..signal }));
-        } else if self.queries.attempting_over(from, signal.session).is_some() {
-            self.on_answer(now, from, signal);
+        } else if let Some(query) = self.queries.attempting_over(from, signal.session) {
+            self.on_answer(now, query, &signal);
         } else if let Some(candidate) = self.redeem(now, from, signal.session) {
             self.open_session(now, from, candidate, signal);
+        } else if let Some(offerer) = self.answers.negotiating_over(from, signal.session) {
+            self.on_offerer_signal(&offerer, &signal);
         } else {
             self.on_offer(now, from, signal);
         }

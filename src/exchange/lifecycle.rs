@@ -1,14 +1,14 @@
 //! How connections and their links come and go: hello, and what the end of a link means to everything
 //! that used it.
 
-use libp2p::{PeerId, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use rand::RngExt;
 use web_time::Instant;
 
 use super::{
     Established, Exchange, Output, Phase, Side,
-    address::{Scope, is_webrtc},
-    link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, tags},
+    address::{is_signaled, is_webrtc, reach_of_introducer},
+    link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, Watch, tags},
     rate::Allowance,
 };
 use crate::{
@@ -76,6 +76,7 @@ impl Exchange {
                 .outputs
                 .push_back(Output::CloseConnection { peer, connection });
         }
+        let is_signaled = is_signaled(&remote);
         let link = Link {
             peer,
             side,
@@ -84,8 +85,13 @@ impl Exchange {
             } else {
                 Purpose::Shared
             },
-            scope: Scope::of_introducer(&remote).min(self.reach),
+            reach: reach_of_introducer(&remote).min(self.reach),
             is_webrtc: is_webrtc(&remote),
+            watch: if is_signaled {
+                Watch::Transport
+            } else {
+                Watch::Link
+            },
             state: State::Waiting {
                 until: now + HELLO_TIMEOUT,
             },
@@ -93,8 +99,17 @@ impl Exchange {
         };
         self.links.insert(connection, link);
         self.wake_link(connection);
+        if is_signaled {
+            self.on_set_up(&peer, side);
+        }
         if is_ours {
             self.on_attempt_connected(now, &peer, connection);
+        }
+    }
+
+    pub(super) fn on_moved(&mut self, connection: ConnectionId, remote: &Multiaddr) {
+        if let Some(link) = self.links.get_mut(&connection) {
+            link.reach = reach_of_introducer(remote).min(self.reach);
         }
     }
 
@@ -257,7 +272,7 @@ impl Exchange {
         };
         let told_accepting = *accepting;
         let peer = link.peer;
-        let mut live = Live::new(hello, *salt, announced.clone(), now);
+        let mut live = Live::new(hello, *salt, announced.clone(), link.watch, now);
         live.recognise(&self.networks, &peer);
         if live.shared().next().is_none() {
             return self.refuse_network(now, connection);
@@ -285,8 +300,8 @@ impl Exchange {
             .flat_map(Live::shared)
             .cloned()
             .collect();
-        let introducer = self.answers.take(&peer);
-        let origin = match (self.queries.take_found(&peer, &networks), introducer, side) {
+        let introducer = self.end_introduction(&peer);
+        let origin = match (self.end_found(&peer, &networks), introducer, side) {
             (Some(query), ..) => Origin::Found(query),
             (None, Some(by), _) => Origin::Introduced { by },
             (None, None, Side::Dialer) => Origin::Dialed,

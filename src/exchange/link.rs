@@ -12,7 +12,6 @@ use libp2p::PeerId;
 use web_time::Instant;
 
 use super::{
-    address::Scope,
     introduce::{Leg, Offered},
     rate::Bucket,
 };
@@ -21,6 +20,7 @@ use crate::{
     error::ProtocolError,
     id::{NetworkId, NetworkTag, Salt, SessionId},
     message::{Hello, Update},
+    reach::Reach,
 };
 
 /// How long a link may take to say hello: several round trips over any path.
@@ -67,14 +67,26 @@ pub(super) enum Purpose {
     Exchange,
 }
 
+/// Who finds out that the remote is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Watch {
+    /// We do, by pings: for all we know, the transport does not notice.
+    Link,
+    /// Our own transport does, which sees each packet. A remote that reads slowly can hold up what
+    /// we get to see for longer than [`DEAD_AFTER`] without being gone, so that our own guess would
+    /// be worse. We answer its pings, but send none.
+    Transport,
+}
+
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: PeerId,
     pub(super) side: Side,
     pub(super) purpose: Purpose,
-    /// Where the remote is reached: decides which addresses may be used through it.
-    pub(super) scope: Scope,
+    /// How near the remote is: decides which addresses may be used through it.
+    pub(super) reach: Reach,
     pub(super) is_webrtc: bool,
+    pub(super) watch: Watch,
     pub(super) state: State,
     /// The timer that counts; earlier and later ones that fire are stale.
     pub(super) wake: Option<Instant>,
@@ -110,6 +122,7 @@ pub(super) struct Live {
     /// Our networks in the order in which the remote knows them.
     pub(super) announced: Arc<[NetworkId]>,
     pub(super) accepting: bool,
+    watch: Watch,
     pub(super) received: Instant,
     pub(super) pinged: Option<Instant>,
     pub(super) updated: Option<Instant>,
@@ -144,7 +157,7 @@ impl Link {
         match &self.state {
             State::Waiting { until } => (self.purpose == Purpose::Exchange).then_some(*until),
             State::Greeting { until, .. } => Some(*until),
-            State::Live(live) => Some(live.deadline()),
+            State::Live(live) => live.deadline(),
             State::Ending { .. } | State::Ended => None,
         }
     }
@@ -155,6 +168,7 @@ impl Live {
         hello: Hello,
         our_salt: Salt,
         announced: Arc<[NetworkId]>,
+        watch: Watch,
         now: Instant,
     ) -> Self {
         Self {
@@ -164,6 +178,7 @@ impl Live {
             networks: Vec::new(),
             announced,
             accepting: hello.accepting,
+            watch,
             received: now,
             pinged: None,
             updated: None,
@@ -233,6 +248,7 @@ impl Live {
     /// much time has passed since the last ping that this machine must have slept.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         match self.pinged {
+            _ if self.watch == Watch::Transport => false,
             Some(pinged) => now >= pinged + DEAD_AFTER,
             None => now >= self.received + PING_AFTER,
         }
@@ -250,19 +266,17 @@ impl Live {
             .is_none_or(|updated| now >= updated + UPDATE_INTERVAL)
     }
 
-    fn deadline(&self) -> Instant {
+    fn deadline(&self) -> Option<Instant> {
         let silent = match self.pinged {
-            Some(pinged) => pinged + (DEAD_AFTER - PING_AFTER),
-            None => self.received + PING_AFTER,
+            _ if self.watch == Watch::Transport => None,
+            Some(pinged) => Some(pinged + (DEAD_AFTER - PING_AFTER)),
+            None => Some(self.received + PING_AFTER),
         };
-        let update = match self.updated {
+        let update = self.update_due.then_some(match self.updated {
             Some(updated) => updated + UPDATE_INTERVAL,
             None => self.received,
-        };
-        match self.update_due {
-            true => silent.min(update),
-            false => silent,
-        }
+        });
+        silent.into_iter().chain(update).min()
     }
 }
 

@@ -62,7 +62,7 @@ enum Step {
         network: NetworkId,
         until: Instant,
     },
-    Attempting(Attempt),
+    Attempting(Box<Attempt>),
 }
 
 /// A candidate that may still be tried.
@@ -92,6 +92,10 @@ impl Query {
         }
     }
 
+    pub(super) fn offer(&self) -> Option<&Offer> {
+        self.attempt()?.offer.as_ref()
+    }
+
     pub(super) fn stage(&self) -> Option<Stage> {
         self.attempt().map(|attempt| attempt.stage)
     }
@@ -99,9 +103,8 @@ impl Query {
     fn deadline(&self) -> Instant {
         match &self.step {
             Step::Choosing => self.until,
-            Step::Asking { until, .. } | Step::Attempting(Attempt { until, .. }) => {
-                self.until.min(*until)
-            }
+            Step::Asking { until, .. } => self.until.min(*until),
+            Step::Attempting(attempt) => self.until.min(attempt.until),
         }
     }
 
@@ -136,15 +139,8 @@ impl Queries {
         self.find(|query| query.attempt().is_some_and(|attempt| attempt.peer == *peer))
     }
 
-    /// Ends the query that tries this peer, which has become a peer in these networks.
-    pub(super) fn take_found(&mut self, peer: &PeerId, networks: &[NetworkId]) -> Option<QueryId> {
-        let id = self.attempting(peer)?;
-        let network = self.running.get(&id)?.network();
-        if network.is_some_and(|network| !networks.contains(network)) {
-            return None;
-        }
-        self.running.remove(&id);
-        Some(id)
+    pub(super) fn attempt_mut(&mut self, id: QueryId) -> Option<&mut Attempt> {
+        self.running.get_mut(&id)?.attempt_mut()
     }
 
     /// The query whose offer went over this link under this session.
@@ -153,13 +149,10 @@ impl Queries {
         link: ConnectionId,
         session: SessionId,
     ) -> Option<QueryId> {
-        let is_it = |offer: &Offer| offer.introducer == link && offer.session == session;
-        self.find(|query| {
-            query
-                .attempt()
-                .and_then(|attempt| attempt.offer.as_ref())
-                .is_some_and(is_it)
-        })
+        let is_it = |Offer { negotiation, .. }: &Offer| {
+            negotiation.link == link && negotiation.session == session
+        };
+        self.find(|query| query.offer().is_some_and(is_it))
     }
 
     /// Whether a connection from this peer is due.
@@ -171,7 +164,7 @@ impl Queries {
 
     pub(super) fn on_dialing(&mut self, peer: &PeerId, connection: ConnectionId) {
         let id = self.attempting(peer);
-        if let Some(attempt) = id.and_then(|id| self.running.get_mut(&id)?.attempt_mut())
+        if let Some(attempt) = id.and_then(|id| self.attempt_mut(id))
             && attempt.stage == Stage::Dialing(None)
         {
             attempt.stage = Stage::Dialing(Some(connection));
@@ -224,14 +217,14 @@ impl Exchange {
         while let Some(prospect) = self.next_prospect(id) {
             let peer = prospect.candidate.peer;
             match self.attempt(now, prospect) {
-                Ok(attempt) => return self.step(id, Step::Attempting(attempt)),
+                Ok(attempt) => return self.step(id, Step::Attempting(attempt.into())),
                 Err(error) => self.note(id, peer, error),
             }
         }
         match self.ask(now, id) {
             Some(step) => self.step(id, step),
             None => {
-                if let Some(query) = self.queries.running.remove(&id) {
+                if let Some(query) = self.end_query(id) {
                     self.fail_query(id, query.failure());
                 }
             }
@@ -361,12 +354,7 @@ impl Exchange {
     }
 
     pub(super) fn set_stage(&mut self, id: QueryId, stage: Stage, until: Instant) {
-        if let Some(attempt) = self
-            .queries
-            .running
-            .get_mut(&id)
-            .and_then(Query::attempt_mut)
-        {
+        if let Some(attempt) = self.queries.attempt_mut(id) {
             attempt.stage = stage;
             attempt.until = until;
             self.wake_query(id);
@@ -379,13 +367,14 @@ impl Exchange {
         let Some(query) = self.queries.running.get_mut(&id) else {
             return;
         };
-        let Some(attempt) = query.attempt() else {
+        let Some(attempt) = query.attempt_mut() else {
             return;
         };
-        let peer = attempt.peer;
+        let (peer, unused) = (attempt.peer, attempt.take_setup());
         if attempt.failed_by_itself(&error) {
             query.failed.insert(peer);
         }
+        self.abandon(unused);
         self.note(id, peer, error);
         match self.ask(now, id) {
             Some(step) => self.step(id, step),
@@ -430,11 +419,10 @@ impl Exchange {
             self.advance(now, id);
         }
         let is_stranded = |query: &Query| {
-            let attempt = query
-                .attempt()
-                .filter(|attempt| attempt.stage == Stage::Offered);
-            let offer = attempt.and_then(|attempt| attempt.offer.as_ref());
-            offer.is_some_and(|offer| offer.introducer == link)
+            query.stage().is_some_and(Stage::is_unanswered)
+                && query
+                    .offer()
+                    .is_some_and(|offer| offer.negotiation.link == link)
         };
         while let Some(id) = self.queries.find(is_stranded) {
             self.fail_attempt(now, id, AttemptError::IntroducerGone);
@@ -449,12 +437,14 @@ impl Exchange {
             return; // superseded
         }
         if query.until <= now {
-            self.queries.running.remove(&id);
+            self.end_query(id);
             return self.fail_query(id, QueryError::Timeout(self.query_timeout));
         }
         match query.stage() {
             None => self.advance(now, id),
-            Some(Stage::Offered) => self.fail_attempt(now, id, AttemptError::NoAnswer),
+            Some(stage) if stage.is_unanswered() => {
+                self.fail_attempt(now, id, AttemptError::NoAnswer);
+            }
             Some(_) => self.fail_attempt(now, id, AttemptError::NoConnection),
         }
     }
@@ -462,9 +452,27 @@ impl Exchange {
     /// Ends all queries of a kind.
     pub(super) fn fail_queries(&mut self, is_over: impl Fn(&Query) -> bool, error: QueryError) {
         while let Some(id) = self.queries.find(&is_over) {
-            self.queries.running.remove(&id);
+            self.end_query(id);
             self.fail_query(id, error.clone());
         }
+    }
+
+    /// Ends the query that tries this peer, which has become a peer in these networks.
+    pub(super) fn end_found(&mut self, peer: &PeerId, networks: &[NetworkId]) -> Option<QueryId> {
+        let id = self.queries.attempting(peer)?;
+        let network = self.queries.running.get(&id)?.network();
+        if network.is_some_and(|network| !networks.contains(network)) {
+            return None;
+        }
+        self.end_query(id).map(|_| id)
+    }
+
+    /// Removes a query, with the attempt that it was at.
+    fn end_query(&mut self, id: QueryId) -> Option<Query> {
+        let mut query = self.queries.running.remove(&id)?;
+        let unused = query.attempt_mut().and_then(Attempt::take_setup);
+        self.abandon(unused);
+        Some(query)
     }
 
     fn fail_query(&mut self, query: QueryId, error: QueryError) {

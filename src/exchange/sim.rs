@@ -14,14 +14,18 @@ use libp2p::{Multiaddr, PeerId, multihash::Multihash, swarm::ConnectionId};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use web_time::Instant;
 
-use super::{Established, Exchange, Input, Output, Side};
+use self::signaling::Setup;
+use super::{Established, Exchange, Input, Output, Side, address::signaled};
 use crate::{
     config::Config,
     error::{LinkError, QueryError, SignalError},
     event::{Origin, PxpEvent},
     id::{NetworkId, QueryId},
     message::{Envelope, Frame, Seal, SignalBody},
+    signaling::Command,
 };
+
+mod signaling;
 
 /// What a liar makes of each frame that its core sends, by the receiver's index.
 pub(super) type Lie = Box<dyn FnMut(usize, Frame) -> Vec<Frame>>;
@@ -64,6 +68,14 @@ pub(super) struct Node {
     pub(super) lie: Option<Lie>,
     /// Whether dials reach it.
     pub(super) is_reachable: bool,
+    /// What it dialed.
+    pub(super) dialed: Vec<Vec<Multiaddr>>,
+    /// What its core asked of its signaled transport.
+    pub(super) commands: Vec<Command>,
+    /// Whether its signaled transport describes its end, if it has one.
+    pub(super) describes: bool,
+    /// Whether connections that were set up by signals come about.
+    pub(super) is_punchable: bool,
     is_alive: bool,
 }
 
@@ -73,6 +85,7 @@ struct Wire {
     listener: usize,
     is_open: [bool; 2],
     has_link: [bool; 2],
+    is_signaled: bool,
     /// When the last thing sent to each side arrives: nothing overtakes.
     arrives: [Instant; 2],
 }
@@ -93,6 +106,10 @@ pub(super) struct Sim {
     pub(super) mint: Mint,
     pub(super) delay: Range<u64>,
     pub(super) rng: StdRng,
+    /// Whether nodes that are added have a signaled transport.
+    pub(super) has_signaling: bool,
+    /// What the signaled transports know, by node and number.
+    setups: HashMap<(usize, u64), Setup>,
     wires: HashMap<ConnectionId, Wire>,
     events: BinaryHeap<Reverse<(Instant, usize)>>,
     pending: HashMap<usize, Event>,
@@ -122,6 +139,7 @@ pub(super) fn peer(n: usize) -> PeerId {
 }
 
 impl Sim {
+    /// Of each 128 seeds, the nodes of the latter 64 have signaled transports.
     pub(super) fn new(seed: u64) -> Self {
         Self {
             now: Instant::now(),
@@ -129,6 +147,8 @@ impl Sim {
             mint: Mint::default(),
             delay: 1..50,
             rng: StdRng::seed_from_u64(seed),
+            has_signaling: seed & 64 != 0,
+            setups: HashMap::new(),
             wires: HashMap::new(),
             events: BinaryHeap::new(),
             pending: HashMap::new(),
@@ -150,6 +170,9 @@ impl Sim {
         let (local, mint) = (peer(n), self.mint.clone());
         let rng = StdRng::from_rng(&mut self.rng);
         let mut core = Exchange::new(local, Box::new(TestSeal { local, mint }), config, rng);
+        if self.has_signaling {
+            core = core.with_signaling();
+        }
         core.handle(self.now, Input::Addresses(vec![address(n)]));
         self.nodes.push(Node {
             peer: local,
@@ -158,6 +181,10 @@ impl Sim {
             sent: Vec::new(),
             lie: None,
             is_reachable: true,
+            dialed: Vec::new(),
+            commands: Vec::new(),
+            describes: true,
+            is_punchable: true,
             is_alive: true,
         });
         n
@@ -181,7 +208,7 @@ impl Sim {
     /// Connects two nodes, and does not wait.
     pub(super) fn link(&mut self, dialer: usize, listener: usize) -> ConnectionId {
         let connection = ConnectionId::new_unchecked(self.next());
-        self.establish(connection, dialer, listener);
+        self.establish(connection, dialer, listener, false);
         connection
     }
 
@@ -317,9 +344,10 @@ impl Sim {
             .map(|(_, frame)| frame)
     }
 
-    /// The machine is gone, and nobody is told.
+    /// The machine is gone, and nobody is told. Signaled transports notice.
     pub(super) fn vanish(&mut self, node: usize) {
         self.nodes[node].is_alive = false;
+        self.break_signaled(node);
     }
 
     /// The connection breaks, and both sides notice.
@@ -340,6 +368,10 @@ impl Sim {
     /// The oldest connection between two nodes.
     pub(super) fn between(&self, a: usize, b: usize) -> ConnectionId {
         self.all_between(a, b).min().unwrap()
+    }
+
+    pub(super) fn is_signaled(&self, connection: ConnectionId) -> bool {
+        self.wires[&connection].is_signaled
     }
 
     pub(super) fn connections_between(&self, a: usize, b: usize) -> usize {
@@ -389,6 +421,7 @@ impl Sim {
                 "{:?}",
                 node.events
             );
+            assert!(self.setups.is_empty(), "{:?}", self.setups);
             let closed = |event: &&PxpEvent| matches!(event, PxpEvent::Closed);
             assert_eq!(node.events.iter().filter(closed).count(), 1);
         }
@@ -445,9 +478,12 @@ impl Sim {
                     node.is_alive && node.is_reachable && node.peer == peer
                 });
                 let dialer = self.wires[&connection].dialer;
-                match target {
-                    Some(listener) => self.establish(connection, dialer, listener),
-                    None => self.input(
+                let by_signals = addresses.contains(&signaled(peer));
+                let set_up = by_signals.then(|| self.set_up(dialer, peer)).flatten();
+                match (set_up, target) {
+                    (Some(listener), _) => self.establish(connection, dialer, listener, true),
+                    (None, Some(listener)) => self.establish(connection, dialer, listener, false),
+                    (None, None) => self.input(
                         dialer,
                         Input::Failed {
                             connection,
@@ -488,21 +524,33 @@ impl Sim {
         self.flush(node);
     }
 
-    fn establish(&mut self, connection: ConnectionId, dialer: usize, listener: usize) {
+    fn establish(
+        &mut self,
+        connection: ConnectionId,
+        dialer: usize,
+        listener: usize,
+        is_signaled: bool,
+    ) {
         let arrives = [self.now; 2];
         let wire = Wire {
             dialer,
             listener,
             is_open: [true; 2],
             has_link: [false; 2],
+            is_signaled,
             arrives,
         };
         self.wires.insert(connection, wire);
-        for (node, side, remote) in [
-            (dialer, Side::Dialer, address(listener)),
-            (listener, Side::Listener, address(dialer)),
+        for (node, side, other) in [
+            (dialer, Side::Dialer, listener),
+            (listener, Side::Listener, dialer),
         ] {
-            let peer = self.nodes[if node == dialer { listener } else { dialer }].peer;
+            let peer = self.nodes[other].peer;
+            let remote = if is_signaled {
+                signaled(peer)
+            } else {
+                address(other)
+            };
             let established = Established {
                 connection,
                 peer,
@@ -511,6 +559,10 @@ impl Sim {
                 is_stream: false,
             };
             self.deliver(connection, node, Input::Established(established));
+            if is_signaled {
+                let remote = signaling::path(other, peer);
+                self.deliver(connection, node, Input::Moved { connection, remote });
+            }
             self.deliver(connection, node, Input::LinkOpened { connection });
         }
     }
@@ -576,9 +628,10 @@ impl Sim {
                     self.cut(connection);
                 }
                 Output::Dial { peer, addresses } => {
-                    assert!(addresses.len() <= 4, "{addresses:?}");
+                    assert!(addresses.len() <= 5, "{addresses:?}");
                     self.on_dial(node, peer, addresses);
                 }
+                Output::Signaling(command) => self.on_command(node, command),
             }
         }
     }
@@ -596,6 +649,7 @@ impl Sim {
     }
 
     fn on_dial(&mut self, dialer: usize, peer: PeerId, addresses: Vec<Multiaddr>) {
+        self.nodes[dialer].dialed.push(addresses.clone());
         let connection = ConnectionId::new_unchecked(self.next());
         let arrives = [self.now; 2];
         let (is_open, has_link) = ([false; 2], [false; 2]);
@@ -604,6 +658,7 @@ impl Sim {
             listener: dialer,
             is_open,
             has_link,
+            is_signaled: false,
             arrives,
         };
         self.wires.insert(connection, wire);

@@ -13,6 +13,7 @@ mod lifecycle;
 mod liveness;
 mod loss;
 mod networks;
+mod signaling;
 mod tokens;
 mod world;
 

@@ -1,4 +1,4 @@
-//! What is given away and dialed, by where the introducer is. (The scopes themselves are tested
+//! What is given away and dialed, by where the introducer is. (How far addresses reach is tested
 //! beside their code.)
 
 use libp2p::Multiaddr;

@@ -96,6 +96,9 @@ fn an_answer_in_the_place_of_a_candidates_is_told_by_every_field() {
         let mint = sim.mint.clone();
         sim.nodes[1].lie = Some(signals_to(0, move |signal| {
             let (mut signer, mut body) = read(&mint, &signal.envelope).unwrap();
+            if !matches!(body.content, SignalContent::Answer(_)) {
+                return vec![signal];
+            }
             match of(seed) {
                 0 => signer = peer(1),
                 1 => body.to = peer(3),
@@ -183,7 +186,16 @@ fn swapped_answers_of_two_candidates_connect_nobody_wrongly() {
         sim.star(1, 2..4);
         sim.connect(0, 1);
         let mut held: Option<Signal> = None;
+        let mint = sim.mint.clone();
+        let is_answer = move |signal: &Signal| {
+            let body = read(&mint, &signal.envelope).map(|(_, body)| body);
+            body.is_some_and(|body| matches!(body.content, SignalContent::Answer(_)))
+        };
         sim.nodes[1].lie = Some(signals_to(0, move |signal| match held.take() {
+            answer if !is_answer(&signal) => {
+                held = answer;
+                vec![signal]
+            }
             Some(other) => vec![
                 Signal {
                     session: signal.session,

@@ -175,6 +175,7 @@ fn a_candidate_that_answers_and_does_not_come_costs_one_attempt() {
             core.handle(now, Input::Addresses(Vec::new()))
         });
         sim.nodes[0].is_reachable = false;
+        sim.nodes[2].describes = false;
         let started = sim.now;
         let error = sim.query(0).unwrap_err();
         let QueryError::Unreachable {

@@ -26,7 +26,7 @@ use self::{
     stun::{Mapping, Stun},
 };
 use crate::{
-    config::Reach,
+    reach::Reach,
     signaling::{Command, Notice, SetupId},
 };
 

@@ -22,7 +22,7 @@ use super::{
     description::{self, MAX_CANDIDATES},
 };
 use crate::{
-    config::Reach,
+    reach::Reach,
     signaling::{Notice, SetupId},
 };
 

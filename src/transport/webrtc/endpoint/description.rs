@@ -3,7 +3,7 @@
 
 use str0m::{Candidate, net::Protocol};
 
-use crate::config::Reach;
+use crate::reach::Reach;
 
 const PREFIX: &str = "a=candidate:";
 

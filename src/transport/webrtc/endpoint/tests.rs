@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{ChannelId, Closed, Endpoint, Event, Key, Read, Status, Write};
 use crate::{
-    config::Reach,
+    reach::Reach,
     signaling::{Command, Notice, SetupId},
 };
 
