@@ -75,6 +75,13 @@ impl BehaviourPort {
 }
 
 #[cfg(any(feature = "webrtc", test))]
+impl State {
+    fn next_command(&mut self) -> Option<Command> {
+        self.signaling.as_mut()?.commands.pop_front()
+    }
+}
+
+#[cfg(any(feature = "webrtc", test))]
 impl TransportPort {
     /// Says that the transport is set up by signals. To be called before the behaviour is given its
     /// end, for it asks once.
@@ -82,12 +89,16 @@ impl TransportPort {
         self.0.lock().signaling.get_or_insert_default();
     }
 
+    /// The next command for the transport, if there is one.
+    pub(crate) fn next_command(&self) -> Option<Command> {
+        self.0.lock().next_command()
+    }
+
     /// The next command for the transport. Shares its waker with [`Self::poll_accepted`]: both are
     /// to be polled by the same task.
     pub(crate) fn poll_command(&self, cx: &Context<'_>) -> Poll<Command> {
         let mut state = self.0.lock();
-        let signaling = state.signaling.as_mut();
-        match signaling.and_then(|signaling| signaling.commands.pop_front()) {
+        match state.next_command() {
             Some(command) => Poll::Ready(command),
             None => {
                 state.waker = Some(cx.waker().clone());
