@@ -111,13 +111,15 @@ impl Signaled {
         })
     }
 
-    /// Claims, when it is first polled, the connection to `peer` that is being set up.
+    /// Claims the connection to `peer` that is being set up. It is claimed at once, for it may be there
+    /// before the future is polled.
     pub(super) fn dial(&mut self, peer: PeerId) -> Connecting {
-        let handle = self.start().cloned();
+        let claimed = self.start().cloned().and_then(|handle| {
+            let key = handle.act(|state, _| state.endpoint.dial(&peer))?;
+            Some(Muxer::new(handle, key, peer))
+        });
         async move {
-            let handle = handle.ok_or(NotSetUp)?;
-            let key = handle.act(|state, _| state.endpoint.dial(&peer));
-            let muxer = Muxer::new(handle, key.ok_or(NotSetUp)?, peer);
+            let muxer = claimed.ok_or(NotSetUp)?;
             future::poll_fn(|cx| muxer.poll_connected(cx)).await?;
             Ok((peer, StreamMuxerBox::new(muxer)))
         }
