@@ -107,6 +107,12 @@ impl TransportPort {
         }
     }
 
+    /// The next command for the transport, if there is one: a dial comes right behind the
+    /// [`Command::Accept`] that it needs, before the transport is polled for that.
+    pub(crate) fn next_command(&self) -> Option<Command> {
+        self.0.lock().next_command()
+    }
+
     /// Queues `notice` for the behaviour. One too many is lost, as a signal may be.
     pub(crate) fn notify(&self, notice: Notice) {
         let mut state = self.0.lock();
@@ -118,6 +124,13 @@ impl TransportPort {
             drop(state);
             waker.into_iter().for_each(Waker::wake);
         }
+    }
+}
+
+#[cfg(any(feature = "webrtc", test))]
+impl State {
+    fn next_command(&mut self) -> Option<Command> {
+        self.signaling.as_mut()?.commands.pop_front()
     }
 }
 
