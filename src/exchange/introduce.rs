@@ -92,12 +92,13 @@ impl Exchange {
                 chosen.push((member.peer, member.accepting, Reached::Over(member.link)));
             }
         }
+        let answer = self.rng.random();
         let mut offered = Vec::with_capacity(chosen.len());
         let mut candidates = Vec::with_capacity(chosen.len());
-        for (peer, accepting, reached) in chosen {
+        for (place, (peer, accepting, reached)) in (0..).zip(chosen) {
             let path = match reached {
                 Reached::Over(candidate) => {
-                    let token = self.rng.random();
+                    let token = Token::new(answer, place);
                     offered.push(Offered {
                         token,
                         candidate,
