@@ -89,11 +89,6 @@ impl TransportPort {
         self.0.lock().signaling.get_or_insert_default();
     }
 
-    /// The next command for the transport, if there is one.
-    pub(crate) fn next_command(&self) -> Option<Command> {
-        self.0.lock().next_command()
-    }
-
     /// The next command for the transport. Shares its waker with [`Self::poll_accepted`]: both are
     /// to be polled by the same task.
     pub(crate) fn poll_command(&self, cx: &Context<'_>) -> Poll<Command> {
@@ -124,13 +119,6 @@ impl TransportPort {
             drop(state);
             waker.into_iter().for_each(Waker::wake);
         }
-    }
-}
-
-#[cfg(any(feature = "webrtc", test))]
-impl State {
-    fn next_command(&mut self) -> Option<Command> {
-        self.signaling.as_mut()?.commands.pop_front()
     }
 }
 
