@@ -61,7 +61,7 @@ pub(super) fn start(runtime: &runtime::Handle, servers: Vec<IceServer>) -> io::R
         inbox: Inbox::new(),
         outbox: Outbox::default(),
         interfaces: Interfaces::new(),
-        servers: servers::resolve(servers).boxed(),
+        servers: servers::resolve(servers).fuse().boxed(),
         timer: Box::pin(sleep_until(deadline.into())),
         starting: Some(deadline),
         ending: None,
