@@ -37,6 +37,7 @@ mod muxer;
 mod servers;
 mod shared;
 mod socket;
+mod substream;
 mod waiting;
 
 /// Whom this address leads to, if it is one of a set-up by signals.
