@@ -151,7 +151,8 @@ impl libp2p::Transport for Transport {
         }
         #[cfg(feature = "webrtc")]
         if let Some(peer) = webrtc::is_signaled(&address) {
-            return Ok(self.signaled.dial(peer));
+            let commands = std::iter::from_fn(|| self.port.next_command());
+            return Ok(self.signaled.dial(peer, commands));
         }
         #[cfg(feature = "webrtc")]
         if let Some(target) = direct::dial_target(&address) {

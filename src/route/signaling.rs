@@ -86,14 +86,18 @@ impl TransportPort {
     /// to be polled by the same task.
     pub(crate) fn poll_command(&self, cx: &Context<'_>) -> Poll<Command> {
         let mut state = self.0.lock();
-        let signaling = state.signaling.as_mut();
-        match signaling.and_then(|signaling| signaling.commands.pop_front()) {
+        match state.next_command() {
             Some(command) => Poll::Ready(command),
             None => {
                 state.waker = Some(cx.waker().clone());
                 Poll::Pending
             }
         }
+    }
+
+    /// The next command, for who will not wait for it.
+    pub(crate) fn next_command(&self) -> Option<Command> {
+        self.0.lock().next_command()
     }
 
     /// Queues `notice` for the behaviour. One too many is lost, as a signal may be.
@@ -107,6 +111,13 @@ impl TransportPort {
             drop(state);
             waker.into_iter().for_each(Waker::wake);
         }
+    }
+}
+
+#[cfg(any(feature = "webrtc", test))]
+impl State {
+    fn next_command(&mut self) -> Option<Command> {
+        self.signaling.as_mut()?.commands.pop_front()
     }
 }
 

@@ -112,13 +112,24 @@ impl Signaled {
         })
     }
 
-    /// Claims, when it is first polled, the connection to `peer` that is being set up.
-    pub(super) fn dial(&mut self, peer: PeerId) -> Connecting {
-        let handle = self.start().cloned();
+    /// Claims the connection to `peer` that is being set up. `commands` are those so far, with the
+    /// answer among them: from then on it may be up at any time, and must be claimed before that.
+    pub(super) fn dial(
+        &mut self,
+        peer: PeerId,
+        commands: impl Iterator<Item = Command>,
+    ) -> Connecting {
+        let Some(handle) = self.start().cloned() else {
+            self.declined.extend(commands.filter_map(decline));
+            return future::ready(Err(NotSetUp.into())).boxed();
+        };
+        let key = handle.act(|state, now| {
+            commands.for_each(|command| state.endpoint.handle_command(now, command));
+            state.endpoint.dial(&peer)
+        });
+        let muxer = key.map(|key| Muxer::new(handle, key, peer));
         async move {
-            let handle = handle.ok_or(NotSetUp)?;
-            let key = handle.act(|state, _| state.endpoint.dial(&peer));
-            let muxer = Muxer::new(handle, key.ok_or(NotSetUp)?, peer);
+            let muxer = muxer.ok_or(NotSetUp)?;
             future::poll_fn(|cx| muxer.poll_connected(cx)).await?;
             Ok((peer, StreamMuxerBox::new(muxer)))
         }
