@@ -506,3 +506,6 @@ fn stream_address(endpoint: &ConnectedPoint) -> &Multiaddr {
         ConnectedPoint::Listener { local_addr, .. } => local_addr,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,7 +3,9 @@
 //! description is made (that is `transport`) nor how it travels (that is `exchange`).
 //!
 //! A set-up begins with [`Command::Offer`] or [`Command::Answer`] and ends in one of three ways: the
-//! transport describes nothing, its connection is established, or the core abandons it.
+//! transport describes nothing, its connection is established, or the core abandons it. The core takes
+//! a connection that comes in for that of the peer's newest set-up, and so may miss the end of one
+//! where two of them race: the transport is to give up by itself what lasts too long.
 
 use libp2p::PeerId;
 
@@ -35,11 +37,12 @@ pub(crate) enum Command {
         reach: Reach,
         sdp: String,
     },
-    /// The answer to our offer is here, signed by the peer: the dial of `/webrtc/p2p/<peer>` follows.
+    /// The answer to our offer is here, signed by the peer. The dial of `/webrtc/p2p/<peer>` comes
+    /// right behind this command.
     Accept { setup: SetupId, sdp: String },
     /// The other side found one more address of its own: a `candidate:` line of its SDP.
     Candidate { setup: SetupId, candidate: String },
-    /// Nothing will come of this set-up. It may have ended by itself.
+    /// Nothing will come of this set-up. It may be over already, or never have begun.
     Abandon { setup: SetupId },
 }
 

@@ -151,6 +151,7 @@ impl libp2p::Transport for Transport {
         }
         #[cfg(feature = "webrtc")]
         if let Some(peer) = webrtc::is_signaled(&address) {
+            // The answer came just before, and a dial does not wait for the next poll.
             let commands = std::iter::from_fn(|| self.port.next_command());
             return Ok(self.signaled.dial(peer, commands));
         }

@@ -95,7 +95,8 @@ impl TransportPort {
         }
     }
 
-    /// The next command, for who will not wait for it.
+    /// The next command for the transport, if there is one: a dial comes right behind the
+    /// [`Command::Accept`] that it needs, before the transport is polled for that.
     pub(crate) fn next_command(&self) -> Option<Command> {
         self.0.lock().next_command()
     }

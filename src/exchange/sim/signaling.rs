@@ -8,7 +8,7 @@ use rand::RngExt;
 
 use super::{Event, Sim, address, peer};
 use crate::{
-    exchange::{Input, address::signaled},
+    exchange::Input,
     signaling::{Command, Notice, SetupId},
 };
 
@@ -25,10 +25,8 @@ pub(super) struct Setup {
 
 /// Where a signaled connection with a node turns out to go.
 pub(super) fn path(node: usize, peer: PeerId) -> Multiaddr {
-    let ip = address(node).iter().take(2).collect::<Multiaddr>();
-    signaled(peer)
-        .iter()
-        .fold(ip, |path, part: Protocol<'_>| path.with(part.acquire()))
+    let path: Multiaddr = address(node).iter().take(2).collect();
+    path.with(Protocol::WebRTC).with(Protocol::P2p(peer))
 }
 
 impl Sim {

@@ -630,14 +630,17 @@ impl Connection {
             Engine::Connected if self.is_in_setup() => {
                 self.phase = Phase::Connected;
                 self.phase_ends = now + SILENCE_TIMEOUT;
-                outputs.events.push_back(match self.role {
-                    Role::Offerer => Event::Changed { key },
+                match self.role {
+                    Role::Offerer if self.is_held => {
+                        outputs.events.push_back(Event::Changed { key });
+                    }
+                    Role::Offerer => self.close(now), // nobody dials
                     Role::Answerer => {
                         self.is_held = true;
                         let peer = self.setup.peer;
-                        Event::Incoming { key, peer }
+                        outputs.events.push_back(Event::Incoming { key, peer });
                     }
-                });
+                }
             }
             Engine::ChannelOpen(channel, label) => {
                 if self.channels.opened(channel) {
