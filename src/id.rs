@@ -130,6 +130,20 @@ impl From<Token> for SessionId {
     }
 }
 
+impl Token {
+    /// The token at one place of an answer. All tokens of an answer share its random bytes: they are
+    /// for the same asker, who may know one from another, and nobody else guesses 120 bits. So an
+    /// answer draws once.
+    pub(crate) fn new(answer: [u8; 15], place: u8) -> Self {
+        let mut token = [place; 16];
+        token
+            .iter_mut()
+            .zip(answer)
+            .for_each(|(to, from)| *to = from);
+        Self(token)
+    }
+}
+
 impl ExchangeId {
     /// The salt of the network tag that travels in the signals of this exchange.
     pub(crate) fn salt(self) -> Salt {

@@ -82,19 +82,20 @@ impl Exchange {
         };
         let limit = limit.min(MAX_CANDIDATES);
         let expires = now + self.token_ttl;
-        let mut chosen = self.named_by_application(network, &asker, limit);
-        for member in self.roster.sample(network, limit, &asker, &mut self.rng) {
-            let is_known = chosen.iter().any(|(peer, ..)| *peer == member.peer);
-            if chosen.len() < limit && !is_known {
-                chosen.push((member.peer, member.accepting, Reached::Over(member.link)));
-            }
-        }
-        let mut offered = Vec::with_capacity(chosen.len());
-        let mut candidates = Vec::with_capacity(chosen.len());
-        for (peer, accepting, reached) in chosen {
+        let named = self.named_by_application(network, &asker, limit);
+        let mut sample = self.roster.sample(network, limit, &asker, &mut self.rng);
+        sample.retain(|member| named.iter().all(|(peer, ..)| *peer != member.peer));
+        let sample = sample
+            .into_iter()
+            .map(|member| (member.peer, member.accepting, Reached::Over(member.link)));
+        let chosen = named.into_iter().chain(sample).take(limit);
+        let answer = self.rng.random();
+        let mut offered = Vec::with_capacity(limit);
+        let mut candidates = Vec::with_capacity(limit);
+        for (place, (peer, accepting, reached)) in (0..).zip(chosen) {
             let path = match reached {
                 Reached::Over(candidate) => {
-                    let token = self.rng.random();
+                    let token = Token::new(answer, place);
                     offered.push(Offered {
                         token,
                         candidate,

@@ -4,11 +4,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{BuildHasherDefault, Hasher},
     sync::Arc,
     time::Duration,
 };
 
-use libp2p::PeerId;
+use libp2p::{PeerId, swarm::ConnectionId};
 use web_time::Instant;
 
 use super::{
@@ -78,6 +79,14 @@ pub(super) enum Watch {
     Transport,
 }
 
+/// By connection, looked up several times for each frame.
+pub(super) type Links = HashMap<ConnectionId, Link, BuildHasherDefault<ConnectionHasher>>;
+
+/// Spreads the ids of connections. They are counted up by the swarm and no remote chooses them, so
+/// that they need no hash that resists collisions on purpose.
+#[derive(Debug, Default)]
+pub(super) struct ConnectionHasher(u64);
+
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) peer: PeerId,
@@ -135,6 +144,23 @@ pub(super) struct Live {
     pub(super) offered: VecDeque<Offered>,
     /// The sessions that we relay over this link.
     pub(super) legs: HashMap<SessionId, Leg>,
+}
+
+impl Hasher for ConnectionHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes
+            .iter()
+            .for_each(|byte| self.write_usize(usize::from(*byte)));
+    }
+
+    fn write_usize(&mut self, n: usize) {
+        // 2^64 over the golden ratio, as in Fibonacci hashing
+        self.0 = (self.0 ^ n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 impl Link {
