@@ -42,10 +42,10 @@ impl Channel {
     }
 }
 
-/// The other side has closed the channel. The end of a stream is said in a message of its own: this
-/// is no end, for something may be missing.
+/// One of the two sides has closed the channel, or is closing the connection. The end of a stream is
+/// said in a message of its own: this is no end, for something may be missing.
 #[derive(Debug, thiserror::Error)]
-#[error("the other side has closed the data channel")]
+#[error("the data channel is closed")]
 struct ChannelClosed;
 
 impl Drop for Channel {

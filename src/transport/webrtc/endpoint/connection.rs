@@ -255,7 +255,10 @@ impl Connection {
     fn add_remote_candidate(&mut self, candidate: Candidate) {
         if self.remote_candidates < MAX_CANDIDATES {
             self.remote_candidates += 1;
-            self.run(|rtc| Ok(rtc.add_remote_candidate(candidate)));
+            self.run(|rtc| {
+                rtc.add_remote_candidate(candidate);
+                Ok(())
+            });
         }
     }
 
@@ -551,7 +554,7 @@ impl Connection {
             match self.channels.get_mut(id) {
                 Some(channel) if channel.is_sending => self.releasing.push(id),
                 Some(_) => {
-                    self.run(|rtc| Ok(rtc.direct_api().close_data_channel(id)));
+                    self.close_channel(id);
                     self.tick(now);
                 }
                 None => {}
@@ -650,7 +653,7 @@ impl Connection {
                 } else if self.channels.offer(channel) {
                     outputs.events.push_back(Event::Changed { key });
                 } else {
-                    self.run(|rtc| Ok(rtc.direct_api().close_data_channel(channel)));
+                    self.close_channel(channel);
                 }
             }
             Engine::ChannelData(data) => {
@@ -665,6 +668,13 @@ impl Connection {
             }
             _ => {}
         }
+    }
+
+    fn close_channel(&mut self, id: ChannelId) {
+        self.run(|rtc| {
+            rtc.direct_api().close_data_channel(id);
+            Ok(())
+        });
     }
 
     /// Runs `action` on the engine, if it still lives. An error ends the connection, and so does

@@ -116,6 +116,18 @@ fn a_set_up_that_is_given_up_leaves_nothing() {
 }
 
 #[test]
+fn a_connection_that_nobody_dials_is_closed_when_it_is_up() {
+    let mut lab = Lab::new(1);
+    lab.offer(0, 1);
+    assert!(lab.run_until(SECOND, |lab| !lab.ends[1].incoming.is_empty()));
+    let theirs = lab.ends[1].incoming.pop_front().unwrap();
+    let closed = Status::Closed(Closed::Remote);
+    assert!(lab.run_until(SECOND, |lab| lab.status(1, theirs) == closed));
+    lab.release(1, theirs);
+    lab.assert_empty();
+}
+
+#[test]
 fn no_path_means_a_typed_end_within_five_seconds() {
     let mut lab = Lab::new(1);
     let key = lab.dial(0, 1).unwrap();
