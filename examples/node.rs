@@ -14,7 +14,7 @@ use libp2p::{
     swarm::{DialError, NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
-use pxp::{Config, NetworkId, PxpEvent};
+use pxp::{Config, IceServer, NetworkId, PxpEvent};
 use tokio::sync::mpsc;
 
 /// A peer-to-peer chat that needs no server, only one address of anybody who takes part.
@@ -29,6 +29,9 @@ struct Options {
     /// The address of a node of the network
     #[arg(long)]
     bootstrap: Vec<Multiaddr>,
+    /// A STUN server that tells this node how it looks from outside, as stun:host:port
+    #[arg(long)]
+    stun: Vec<IceServer>,
     /// How many peers to look for
     #[arg(long, default_value_t = 8)]
     peers: usize,
@@ -61,7 +64,7 @@ async fn main() {
 }
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let mut swarm = swarm(keypair(&options)?, &options.network).await?;
+    let mut swarm = swarm(keypair(&options)?, &options).await?;
     println!("this is {}", swarm.local_peer_id());
     let default = LISTEN.iter().map(|address| address.parse());
     let listen = match options.listen.is_empty() {
@@ -147,8 +150,9 @@ fn write_secret(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
     io::Write::write_all(&mut options.open(path)?, bytes)
 }
 
-async fn swarm(key: Keypair, network: &NetworkId) -> Result<Swarm<Node>, Box<dyn Error>> {
-    let (transport, pxp) = pxp::new(&key, Config::new(network.clone()));
+async fn swarm(key: Keypair, options: &Options) -> Result<Swarm<Node>, Box<dyn Error>> {
+    let config = Config::new(options.network.clone()).with_ice_servers(options.stun.clone());
+    let (transport, pxp) = pxp::new(&key, config);
     let protocols = [(CHAT, ProtocolSupport::Full)];
     let chat =
         request_response::cbor::Behaviour::new(protocols, request_response::Config::default());

@@ -152,10 +152,8 @@ impl libp2p::Transport for Transport {
         #[cfg(feature = "webrtc")]
         if let Some(peer) = webrtc::is_signaled(&address) {
             // The answer came just before, and a dial does not wait for the next poll.
-            while let Some(command) = self.port.next_command() {
-                self.signaled.handle_command(command);
-            }
-            return Ok(self.signaled.dial(peer));
+            let commands = std::iter::from_fn(|| self.port.next_command());
+            return Ok(self.signaled.dial(peer, commands));
         }
         #[cfg(feature = "webrtc")]
         if let Some(target) = direct::dial_target(&address) {

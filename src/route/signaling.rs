@@ -75,13 +75,6 @@ impl BehaviourPort {
 }
 
 #[cfg(any(feature = "webrtc", test))]
-impl State {
-    fn next_command(&mut self) -> Option<Command> {
-        self.signaling.as_mut()?.commands.pop_front()
-    }
-}
-
-#[cfg(any(feature = "webrtc", test))]
 impl TransportPort {
     /// Says that the transport is set up by signals. To be called before the behaviour is given its
     /// end, for it asks once.
@@ -119,6 +112,13 @@ impl TransportPort {
             drop(state);
             waker.into_iter().for_each(Waker::wake);
         }
+    }
+}
+
+#[cfg(any(feature = "webrtc", test))]
+impl State {
+    fn next_command(&mut self) -> Option<Command> {
+        self.signaling.as_mut()?.commands.pop_front()
     }
 }
 

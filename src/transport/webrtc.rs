@@ -37,6 +37,7 @@ mod muxer;
 mod servers;
 mod shared;
 mod socket;
+mod substream;
 mod waiting;
 
 /// Whom this address leads to, if it is one of a set-up by signals.
@@ -111,15 +112,24 @@ impl Signaled {
         })
     }
 
-    /// Claims the connection to `peer` that is being set up. It is claimed at once, for it may be there
-    /// before the future is polled.
-    pub(super) fn dial(&mut self, peer: PeerId) -> Connecting {
-        let claimed = self.start().cloned().and_then(|handle| {
-            let key = handle.act(|state, _| state.endpoint.dial(&peer))?;
-            Some(Muxer::new(handle, key, peer))
+    /// Claims the connection to `peer` that is being set up. `commands` are those so far, with the
+    /// answer among them: from then on it may be up at any time, and must be claimed before that.
+    pub(super) fn dial(
+        &mut self,
+        peer: PeerId,
+        commands: impl Iterator<Item = Command>,
+    ) -> Connecting {
+        let Some(handle) = self.start().cloned() else {
+            self.declined.extend(commands.filter_map(decline));
+            return future::ready(Err(NotSetUp.into())).boxed();
+        };
+        let key = handle.act(|state, now| {
+            commands.for_each(|command| state.endpoint.handle_command(now, command));
+            state.endpoint.dial(&peer)
         });
+        let muxer = key.map(|key| Muxer::new(handle, key, peer));
         async move {
-            let muxer = claimed.ok_or(NotSetUp)?;
+            let muxer = muxer.ok_or(NotSetUp)?;
             future::poll_fn(|cx| muxer.poll_connected(cx)).await?;
             Ok((peer, StreamMuxerBox::new(muxer)))
         }

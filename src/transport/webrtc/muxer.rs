@@ -21,6 +21,7 @@ use super::{
     channel::ChannelIo,
     endpoint::{ChannelId, Key, Status},
     shared::{Handle, State},
+    substream::Substream,
     waiting::Cause,
 };
 
@@ -73,13 +74,13 @@ impl Muxer {
         })
     }
 
-    fn stream(&self, id: ChannelId, cx: &Context<'_>) -> Stream<ChannelIo> {
+    fn stream(&self, id: ChannelId, cx: &Context<'_>) -> Substream {
         let io = ChannelIo::new(self.handle.clone(), self.key, id);
         let (stream, dropped) = Stream::new(io);
         self.dropped.push(dropped);
         // So that it is polled, now that there is one more.
         cx.waker().wake_by_ref();
-        stream
+        Substream::new(stream)
     }
 
     fn poll_dropped(&mut self, cx: &mut Context<'_>) {
@@ -92,7 +93,7 @@ impl Muxer {
 }
 
 impl StreamMuxer for Muxer {
-    type Substream = Stream<ChannelIo>;
+    type Substream = Substream;
     type Error = io::Error;
 
     fn poll_inbound(

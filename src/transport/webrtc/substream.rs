@@ -1,0 +1,82 @@
+//! A stream of libp2p's framing whose end is told as an end only if it is one: the framing's reader
+//! returns nothing, as at the end, whenever a message has no data. It knows nothing of the channel
+//! below.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use futures::{AsyncRead, AsyncWrite};
+use libp2p_webrtc_utils::Stream;
+
+use super::channel::ChannelIo;
+
+/// What a swarm gets as a stream.
+pub(super) struct Substream {
+    stream: Stream<ChannelIo>,
+    /// Our end is being closed. Only then the framing does not note that the other end is.
+    is_closing: bool,
+    /// The other end is closed.
+    is_ended: bool,
+}
+
+impl Substream {
+    pub(super) fn new(stream: Stream<ChannelIo>) -> Self {
+        Self {
+            stream,
+            is_closing: false,
+            is_ended: false,
+        }
+    }
+}
+
+impl AsyncRead for Substream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        let mut is_maybe_end = false;
+        while !this.is_ended && !buf.is_empty() {
+            match Pin::new(&mut this.stream).poll_read(cx, buf) {
+                // The message that has just come had no data: asked again, the framing says why.
+                Poll::Ready(Ok(0)) => is_maybe_end = true,
+                Poll::Ready(Ok(len)) => return Poll::Ready(Ok(len)),
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    this.is_ended = true;
+                }
+                // A reset.
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Poll::Ready(Err(error));
+                }
+                _ if is_maybe_end && this.is_closing => this.is_ended = true,
+                other => return other,
+            }
+        }
+        Poll::Ready(Ok(0))
+    }
+}
+
+impl AsyncWrite for Substream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.is_closing = true;
+        ready!(Pin::new(&mut self.stream).poll_close(cx))?;
+        self.is_closing = false;
+        Poll::Ready(Ok(()))
+    }
+}
