@@ -126,10 +126,15 @@ pub async fn introduce() -> Result<()> {
 /// Dials the introducer, and waits until it is a peer.
 pub async fn join(node: &mut Swarm<pxp::Behaviour>, introducer: &str) -> Result<()> {
     node.dial(introducer.parse::<Multiaddr>()?)?;
-    while node.behaviour().peers().len() == 0 {
+    until(node, |pxp| pxp.peers().len() > 0).await;
+    Ok(())
+}
+
+/// Runs a node until something is so.
+pub async fn until<B: NetworkBehaviour>(node: &mut Swarm<B>, is_so: impl Fn(&B) -> bool) {
+    while !is_so(node.behaviour()) {
         node.select_next_some().await;
     }
-    Ok(())
 }
 
 /// Asks for a new peer, waits until it is there, and tells how it was reached.
@@ -172,7 +177,7 @@ pub enum Route {
     Other,
 }
 
-fn is_signaled(address: &Multiaddr) -> bool {
+pub fn is_signaled(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::WebRTC)
 }
 
