@@ -36,7 +36,7 @@ async fn two_strangers_meet_through_a_peer_they_share() {
     let mut nodes = strangers().await;
     let address = meet(&mut nodes).await;
     let transport = if cfg!(feature = "webrtc") {
-        "/webrtc-direct/"
+        "/webrtc/p2p/"
     } else {
         "/tcp/"
     };

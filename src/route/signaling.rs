@@ -75,6 +75,13 @@ impl BehaviourPort {
 }
 
 #[cfg(any(feature = "webrtc", test))]
+impl State {
+    fn next_command(&mut self) -> Option<Command> {
+        self.signaling.as_mut()?.commands.pop_front()
+    }
+}
+
+#[cfg(any(feature = "webrtc", test))]
 impl TransportPort {
     /// Says that the transport is set up by signals. To be called before the behaviour is given its
     /// end, for it asks once.
@@ -112,13 +119,6 @@ impl TransportPort {
             drop(state);
             waker.into_iter().for_each(Waker::wake);
         }
-    }
-}
-
-#[cfg(any(feature = "webrtc", test))]
-impl State {
-    fn next_command(&mut self) -> Option<Command> {
-        self.signaling.as_mut()?.commands.pop_front()
     }
 }
 

@@ -178,8 +178,8 @@ impl State {
     /// Why a connection is closed, if it is.
     pub(super) fn closed(&self, key: Key) -> Option<io::Error> {
         match (self.phase, self.endpoint.status(key)) {
-            (_, Status::Closed(reason)) => Some(reason.into()),
             (Phase::Over, _) => Some(Stopped.into()),
+            (_, Status::Closed(reason)) => Some(reason.into()),
             (_, Status::Connecting | Status::Connected) => None,
         }
     }

@@ -163,7 +163,8 @@ fn when_the_runtime_ends_nobody_waits_for_ever() {
         let error = soon(read).await.unwrap_err();
         assert_eq!(cause(&error), Some(Stopped));
         for end in &mut ends {
-            assert_eq!(cause(&end.ended().await), Some(Stopped));
+            let error = end.ended().await;
+            assert_eq!(cause(&error), Some(Stopped), "{error:?}");
         }
         let ready = poll_fn(|cx| pair.ends[0].signaled.poll_ready(cx));
         soon(ready).await;
