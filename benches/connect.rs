@@ -1,163 +1,176 @@
-//! From `get_new_peer` to `Connected`, in three processes on loopback, beside a bare libp2p-webrtc
-//! dial between the same two processes in the same run: the difference is what the peer exchange
-//! costs.
+//! From `get_new_peer` to `Connected`, in three processes on loopback, beside what it rests on: the
+//! bare signaled transport, and a dial of libp2p-webrtc. They take turns, so that a busy machine
+//! slows all of them.
+//!
+//! The floor's transport is private, so its modules are compiled into this program.
+#![allow(dead_code, unused_imports, missing_docs, unreachable_pub)]
 
-use std::{
-    convert::Infallible,
-    error::Error,
-    io::{BufRead, BufReader, Write},
-    process::{Child, Command, Stdio},
-    time::{Duration, Instant},
-};
+#[path = "../src"]
+mod source {
+    pub(crate) mod config;
+    pub(crate) mod error;
+    pub(crate) mod id;
+    pub(crate) mod message;
+    pub(crate) mod reach;
+    pub(crate) mod route;
+    pub(crate) mod signaling;
+    pub(crate) mod transport;
+}
 
-use futures::StreamExt;
+mod common;
+#[path = "connect/floor.rs"]
+mod floor;
+
+use std::{sync::Arc, time::Instant};
+
+use futures::{StreamExt, future::try_join_all};
 use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder,
-    core::Transport as _,
+    Multiaddr, Swarm, SwarmBuilder, Transport as _,
     core::muxing::StreamMuxerBox,
     identity::Keypair,
-    multiaddr::Protocol,
-    noise,
-    swarm::{NetworkBehaviour, SwarmEvent, dummy},
-    tcp, yamux,
+    swarm::{SwarmEvent, dummy},
 };
-use libp2p_webrtc::tokio::{Certificate, Transport};
-use pxp::{Config, Origin, PxpEvent};
+use libp2p_webrtc::tokio as webrtc;
+use pxp::Incoming;
+use tokio::{sync::Barrier, time::timeout};
 
-type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
+use self::{
+    common::{PATIENCE, Process, Result, Route, median, milliseconds, quantile, report},
+    floor::Floor,
+    source::{
+        config, error, id, message,
+        reach::{self, Reach},
+        route, signaling, transport,
+    },
+};
 
-const ROUNDS: usize = 100;
-/// A round that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(15);
+const ROUNDS: usize = 1_000;
+const ROUNDS_PER_FLOOR: usize = 5;
+const ROUNDS_PER_DIRECT: usize = 50;
+const ASKERS: usize = 50;
+const ROUNDS_PER_ASKER: usize = 4;
 
 #[tokio::main]
 async fn main() -> Result<()> {
     match std::env::args().nth(1).as_deref() {
-        Some("introducer") => serve(exchange().await?, "/ip4/127.0.0.1/tcp/0", None).await,
-        Some("candidate") => {
-            let introducer = std::env::args().nth(2).ok_or("no introducer")?.parse()?;
-            serve(
-                exchange().await?,
-                "/ip4/127.0.0.1/udp/0/webrtc-direct",
-                Some(introducer),
-            )
-            .await
-        }
-        Some("floor") => serve(bare()?, "/ip4/127.0.0.1/udp/0/webrtc-direct", None).await,
+        Some("introducer") => common::introduce().await,
+        Some("candidate") => be_found().await,
+        Some("floor") => floor::serve().await,
+        Some("direct") => be_dialed().await,
         _ => measure().await,
     }
 }
 
-/// A process that serves until its standard input is closed.
-struct Server {
-    process: Child,
-    address: Multiaddr,
-}
-
-impl Server {
-    fn start(arguments: &[&str]) -> Result<Self> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut address = String::new();
-        let stdout = process.stdout.take().ok_or("no output")?;
-        BufReader::new(stdout).read_line(&mut address)?;
-        Ok(Self {
-            process,
-            address: address.trim().parse()?,
-        })
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
 async fn measure() -> Result<()> {
-    let introducer = Server::start(&["introducer"])?;
-    let _candidate = Server::start(&["candidate", &introducer.address.to_string()])?;
-    let floor = Server::start(&["floor"])?;
+    let mut introducer = Process::start(&["introducer"])?;
+    let introducer = &introducer.line()?;
+    let mut candidate = Process::start(&["candidate", introducer])?;
+    candidate.line()?;
+    let mut floor = Process::start(&["floor"])?;
+    let mut floor = Floor::connect(&floor.line()?).await?;
+    let mut direct = Process::start(&["direct"])?;
+    let direct = direct.line()?.parse::<Multiaddr>()?;
 
-    let mut asker = exchange().await?;
-    asker.dial(introducer.address.clone())?;
-    while asker.behaviour().peers().len() == 0 {
-        asker.select_next_some().await;
-    }
-    let (mut direct_ms, mut floor_ms, mut failed) = (Vec::new(), Vec::new(), 0);
-    for _ in 0..ROUNDS {
-        match tokio::time::timeout(PATIENCE, get_new_peer(&mut asker)).await {
-            Ok(Ok(time)) => direct_ms.push(time),
-            failure => {
-                println!("failed: {failure:?}");
-                failed += 1;
+    let mut asker = asker(introducer).await?;
+    let (mut found_ms, mut floor_ms, mut direct_ms) = (Vec::new(), Vec::new(), Vec::new());
+    for round in 1..=ROUNDS {
+        found_ms.extend(get_new_peer(&mut asker).await);
+        if round % ROUNDS_PER_FLOOR == 0 {
+            let time = timeout(PATIENCE, floor.measure()).await??;
+            floor_ms.push(time.as_secs_f64() * 1e3);
+        }
+        if round % ROUNDS_PER_DIRECT == 0 {
+            match timeout(PATIENCE, dial(direct.clone())).await {
+                Ok(Ok(time)) => direct_ms.push(time),
+                failure => println!("libp2p-webrtc failed: {failure:?}"),
             }
         }
-        // The asker serves its peers meanwhile, or they would take it for dead.
-        tokio::select! {
-            dialed = tokio::time::timeout(PATIENCE, dial(floor.address.clone())) => match dialed {
-                Ok(Ok(time)) => floor_ms.push(time),
-                failure => println!("the bare dial failed: {failure:?}"),
-            },
-            never = idle(&mut asker) => match never {},
-        }
     }
-    report("get_new_peer", &mut direct_ms);
-    report("bare dial", &mut floor_ms);
-    let (direct, floor) = (median(&direct_ms), median(&floor_ms));
+    let parallel_ms = crowd(introducer).await?;
+
+    report("get_new_peer", "ms", &found_ms);
+    report("the same, 50 at a time", "ms", &parallel_ms);
+    report("floor", "ms", &floor_ms);
+    report("libp2p-webrtc", "ms", &direct_ms);
+    let (found, floor) = (median(&found_ms), median(&floor_ms));
+    let parallel = ASKERS * ROUNDS_PER_ASKER;
     println!(
-        "RESULT connect direct_ms={direct:.1} floor_ms={floor:.1} overhead_ms={:.1} \
-         failed={failed}/{ROUNDS}",
-        direct - floor
+        "RESULT connect get_new_peer_ms={found:.2} p99_ms={:.2} floor_ms={floor:.2} ratio={:.2} \
+         failed={}/{ROUNDS} parallel_failed={}/{parallel} direct_ms={:.1}",
+        quantile(&found_ms, 0.99),
+        found / floor,
+        ROUNDS - found_ms.len(),
+        parallel - parallel_ms.len(),
+        median(&direct_ms),
     );
     Ok(())
 }
 
-/// One new peer, and the end of its connection.
-async fn get_new_peer(asker: &mut Swarm<pxp::Behaviour>) -> Result<f64> {
+/// A peer of the introducer. Nobody is led to it, so that there is one candidate for all.
+async fn asker(introducer: &str) -> Result<Swarm<pxp::Behaviour>> {
+    let config = common::config()?.with_incoming(Incoming::Refuse);
+    let mut asker = common::node(Keypair::generate_ed25519(), config)?;
+    common::join(&mut asker, introducer).await?;
+    Ok(asker)
+}
+
+/// Milliseconds to a new peer, whose connection is ended then. A connection that was not set up by
+/// signals counts as none.
+async fn get_new_peer(asker: &mut Swarm<pxp::Behaviour>) -> Option<f64> {
     let start = Instant::now();
-    let query = asker.behaviour_mut().get_new_peer()?;
-    let peer = loop {
-        match asker.select_next_some().await {
-            SwarmEvent::Behaviour(PxpEvent::Connected {
-                peer,
-                origin: Origin::Found(found),
-                ..
-            }) if found == query => break peer,
-            SwarmEvent::Behaviour(PxpEvent::QueryFailed { error, .. }) => return Err(error.into()),
-            _ => {}
-        }
-    };
+    let found = timeout(PATIENCE, common::get_new_peer(asker)).await;
     let time = milliseconds(start);
-    let _ = asker.disconnect_peer_id(peer);
-    while asker.is_connected(&peer) {
-        asker.select_next_some().await;
+    if let Ok(Ok((peer, _))) = found {
+        common::disconnect(asker, peer).await;
     }
-    Ok(time)
+    match found {
+        Ok(Ok((_, Route::Signaled))) => Some(time),
+        failure => {
+            println!("failed after {time:.1} ms: {failure:?}");
+            None
+        }
+    }
+}
+
+/// All find the same candidate, through the same introducer, at the same time.
+async fn crowd(introducer: &str) -> Result<Vec<f64>> {
+    let start = Arc::new(Barrier::new(ASKERS));
+    let askers = try_join_all((0..ASKERS).map(|_| asker(introducer))).await?;
+    let asking = askers.into_iter().map(|mut asker| {
+        let start = start.clone();
+        tokio::spawn(async move {
+            let mut times = Vec::new();
+            for _ in 0..ROUNDS_PER_ASKER {
+                start.wait().await;
+                times.extend(get_new_peer(&mut asker).await);
+            }
+            times
+        })
+    });
+    Ok(try_join_all(asking).await?.concat())
+}
+
+/// The candidate: prints a line once it is a peer of the introducer.
+async fn be_found() -> Result<()> {
+    let introducer = std::env::args().nth(2).ok_or("no introducer")?;
+    let config = common::config()?.with_limits(common::unlimited());
+    let mut node = common::node(common::candidate_key()?, config)?;
+    common::join(&mut node, &introducer).await?;
+    common::print("ready")?;
+    match common::run(&mut node).await {}
 }
 
 /// A dial of libp2p-webrtc alone, from a fresh socket.
 async fn dial(address: Multiaddr) -> Result<f64> {
     let mut swarm = bare()?;
-    swarm.listen_on("/ip4/127.0.0.1/udp/0/webrtc-direct".parse()?)?;
-    while !matches!(
-        swarm.select_next_some().await,
-        SwarmEvent::NewListenAddr { .. }
-    ) {}
+    common::listen(&mut swarm, WEBRTC_DIRECT).await?;
     let start = Instant::now();
     swarm.dial(address)?;
     loop {
         match swarm.select_next_some().await {
             SwarmEvent::ConnectionEstablished { peer_id, .. } => {
                 let time = milliseconds(start);
-                let _ = swarm.disconnect_peer_id(peer_id);
-                while swarm.is_connected(&peer_id) {
-                    swarm.select_next_some().await;
-                }
+                common::disconnect(&mut swarm, peer_id).await;
                 return Ok(time);
             }
             SwarmEvent::OutgoingConnectionError { error, .. } => return Err(error.into()),
@@ -166,81 +179,25 @@ async fn dial(address: Multiaddr) -> Result<f64> {
     }
 }
 
-async fn exchange() -> Result<Swarm<pxp::Behaviour>> {
-    let key = Keypair::generate_ed25519();
-    let (transport, behaviour) = pxp::new(&key, Config::new("bench".parse()?));
-    Ok(SwarmBuilder::with_existing_identity(key)
-        .with_tokio()
-        .with_tcp(
-            tcp::Config::default().nodelay(true),
-            noise::Config::new,
-            yamux::Config::default,
-        )?
-        .with_other_transport(|_| transport)?
-        .with_behaviour(|_| behaviour)?
-        .build())
+/// Prints its address, and waits there for libp2p-webrtc's dials.
+async fn be_dialed() -> Result<()> {
+    let mut swarm = bare()?;
+    common::print(common::listen(&mut swarm, WEBRTC_DIRECT).await?)?;
+    match common::run(&mut swarm).await {}
 }
+
+const WEBRTC_DIRECT: &str = "/ip4/127.0.0.1/udp/0/webrtc-direct";
 
 fn bare() -> Result<Swarm<dummy::Behaviour>> {
     // Without this every handshake panics, for libp2p's `quic` is in the binary too.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let key = Keypair::generate_ed25519();
-    let certificate = Certificate::generate(&mut rand::rng())?;
-    let transport = Transport::new(key.clone(), certificate)
+    let certificate = webrtc::Certificate::generate(&mut rand::rng())?;
+    let transport = webrtc::Transport::new(key.clone(), certificate)
         .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
     Ok(SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_other_transport(|_| transport)?
         .with_behaviour(|_| dummy::Behaviour)?
         .build())
-}
-
-/// Prints an address and serves there.
-async fn serve<B: NetworkBehaviour>(
-    mut swarm: Swarm<B>,
-    listen: &str,
-    introducer: Option<Multiaddr>,
-) -> Result<()> {
-    swarm.listen_on(listen.parse()?)?;
-    if let Some(introducer) = &introducer {
-        swarm.dial(introducer.clone())?;
-    }
-    let mut address = None;
-    while address.is_none() || (introducer.is_some() && swarm.network_info().num_peers() == 0) {
-        if let SwarmEvent::NewListenAddr { address: new, .. } = swarm.select_next_some().await {
-            address.get_or_insert(new);
-        }
-    }
-    if let Some(address) = address {
-        println!("{}", address.with(Protocol::P2p(*swarm.local_peer_id())));
-        std::io::stdout().flush()?;
-    }
-    match idle(&mut swarm).await {}
-}
-
-async fn idle<B: NetworkBehaviour>(swarm: &mut Swarm<B>) -> Infallible {
-    loop {
-        swarm.select_next_some().await;
-    }
-}
-
-fn milliseconds(start: Instant) -> f64 {
-    start.elapsed().as_secs_f64() * 1e3
-}
-
-fn median(sorted: &[f64]) -> f64 {
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
-}
-
-fn report(what: &str, times: &mut [f64]) {
-    times.sort_by(f64::total_cmp);
-    let (first, last) = (
-        times.first().unwrap_or(&f64::NAN),
-        times.last().unwrap_or(&f64::NAN),
-    );
-    println!(
-        "{what:<14} median {:>7.1} ms, from {first:.1} to {last:.1}, n = {}",
-        median(times),
-        times.len()
-    );
 }

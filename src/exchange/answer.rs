@@ -311,6 +311,23 @@ impl Exchange {
         }
     }
 
+    /// A peer is there: its introduction is over, if that is how it came. Who it was by. An offer that
+    /// is not answered, or a set-up that is under way still, comes from a peer that has left the
+    /// connection which is greeted only now, and is coming back.
+    pub(super) fn end_introduction_by(
+        &mut self,
+        peer: &PeerId,
+        is_signaled: bool,
+    ) -> Option<PeerId> {
+        let introduction = self.answers.introduced.get(peer)?;
+        let is_coming =
+            introduction.unanswered.is_some() || is_signaled && introduction.setup.is_some();
+        match is_coming {
+            true => None,
+            false => self.end_introduction(peer),
+        }
+    }
+
     /// The introduction of a peer is over, and what is left of its set-up. Who it was by.
     pub(super) fn end_introduction(&mut self, peer: &PeerId) -> Option<PeerId> {
         let introduction = self.answers.forget(peer)?;

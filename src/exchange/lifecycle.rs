@@ -293,14 +293,14 @@ impl Exchange {
         let Some(link) = self.links.get(&connection) else {
             return;
         };
-        let side = link.side;
+        let (side, is_signaled) = (link.side, matches!(link.watch, Watch::Transport));
         let networks: Vec<_> = link
             .live()
             .into_iter()
             .flat_map(Live::shared)
             .cloned()
             .collect();
-        let introducer = self.end_introduction(&peer);
+        let introducer = self.end_introduction_by(&peer, is_signaled);
         let origin = match (self.end_found(&peer, &networks), introducer, side) {
             (Some(query), ..) => Origin::Found(query),
             (None, Some(by), _) => Origin::Introduced { by },

@@ -8,6 +8,8 @@ use crate::{
     config::Incoming,
     error::{AttemptError, SignalError},
     exchange::{Input, sim::Lie},
+    id::Salt,
+    message::Hello,
     reach::Reach,
     signaling::{Command, Notice, SetupId},
 };
@@ -543,6 +545,35 @@ fn a_new_offer_of_the_same_peer_replaces_its_introduction_and_set_up() {
     assert_eq!(abandoned(&sim, 2), replaced);
     assert_eq!(descriptions(&sim, 2).len(), 5);
     sim.end();
+}
+
+#[test]
+fn an_offer_is_answered_though_the_hello_of_a_connection_before_it_comes_only_now() {
+    for seed in 0..20 {
+        let mut sim = Sim::signaling(seed, 3);
+        let introducer = sim.connect(1, 2);
+        sim.silence(1);
+        sim.silence(0);
+        let connection = sim.connect(0, 2);
+        let envelope = signed(&sim, 0, 2, 1, signaled_offer("offer 0 0"));
+        sim.say(1, introducer, signal(1, envelope));
+        sim.run_until("a command", |sim| !sim.nodes[2].commands.is_empty());
+        let salt = Salt(id(1));
+        let frame = Frame::Hello(Hello {
+            salt,
+            networks: vec![NetworkTag::new(&peer(0), salt, &network("net"))],
+            accepting: true,
+            stun_port: None,
+        });
+        sim.tell(2, |core, now| {
+            core.handle(now, Input::Frame { connection, frame });
+        });
+        assert!(sim.peers(2).contains(&0), "seed {seed}");
+        sim.run(SECOND);
+        assert_eq!(descriptions(&sim, 2).len(), 1, "seed {seed}");
+        assert_eq!(abandoned(&sim, 2), [], "seed {seed}");
+        sim.end();
+    }
 }
 
 #[test]

@@ -26,6 +26,12 @@ impl ChannelIo {
     pub(super) fn new(handle: Handle, key: Key, id: ChannelId) -> Self {
         Self(Arc::new(Channel { handle, key, id }))
     }
+
+    /// Sends one message, if there is room for it.
+    pub(super) fn try_write(&self, message: &[u8]) {
+        let Channel { handle, key, id } = &*self.0;
+        handle.act(|state, now| state.endpoint.write(now, *key, *id, message));
+    }
 }
 
 struct Channel {

@@ -317,6 +317,11 @@ impl Endpoint {
         let pair = (local, remote);
         let kind = Kind::of(datagram);
         if let Some(key) = self.demux.owner(&pair, &kind) {
+            if let Kind::Response { transaction, .. } = kind
+                && let Some(connection) = self.connections.get_mut(&key)
+            {
+                self.demux.answered(&mut connection.traces, transaction);
+            }
             self.with(now, key, |connection| {
                 connection.handle_datagram(now, pair, datagram);
             });

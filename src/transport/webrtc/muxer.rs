@@ -9,13 +9,11 @@ use std::{
     time::Instant,
 };
 
-use futures::{StreamExt, stream::FuturesUnordered};
 use libp2p::{
     Multiaddr, PeerId,
     core::{StreamMuxer, muxing::StreamMuxerEvent},
     multiaddr::Protocol,
 };
-use libp2p_webrtc_utils::{DropListener, Stream};
 
 use super::{
     channel::ChannelIo,
@@ -32,9 +30,6 @@ pub(super) struct Muxer {
     peer: PeerId,
     /// Where the swarm was told that the other end is.
     remote: Option<SocketAddr>,
-    /// One for each stream that was neither closed nor dropped so far. They tell the other side when
-    /// one is dropped without being closed.
-    dropped: FuturesUnordered<DropListener<ChannelIo>>,
 }
 
 impl Muxer {
@@ -45,7 +40,6 @@ impl Muxer {
             key,
             peer,
             remote: None,
-            dropped: FuturesUnordered::new(),
         }
     }
 
@@ -74,21 +68,8 @@ impl Muxer {
         })
     }
 
-    fn stream(&self, id: ChannelId, cx: &Context<'_>) -> Substream {
-        let io = ChannelIo::new(self.handle.clone(), self.key, id);
-        let (stream, dropped) = Stream::new(io);
-        self.dropped.push(dropped);
-        // So that it is polled, now that there is one more.
-        cx.waker().wake_by_ref();
-        Substream::new(stream)
-    }
-
-    fn poll_dropped(&mut self, cx: &mut Context<'_>) {
-        while let Poll::Ready(Some(told)) = self.dropped.poll_next_unpin(cx) {
-            if let Err(error) = told {
-                tracing::trace!(peer = %self.peer, %error, "a stream could not be reset");
-            }
-        }
+    fn stream(&self, id: ChannelId) -> Substream {
+        Substream::new(ChannelIo::new(self.handle.clone(), self.key, id))
     }
 }
 
@@ -101,7 +82,7 @@ impl StreamMuxer for Muxer {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Self::Substream>> {
         let id = ready!(self.poll_state(cx, |state, _| state.endpoint.accept(self.key)))?;
-        Poll::Ready(Ok(self.stream(id, cx)))
+        Poll::Ready(Ok(self.stream(id)))
     }
 
     fn poll_outbound(
@@ -109,7 +90,7 @@ impl StreamMuxer for Muxer {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Self::Substream>> {
         let id = ready!(self.poll_state(cx, |state, now| state.endpoint.open(now, self.key)))?;
-        Poll::Ready(Ok(self.stream(id, cx)))
+        Poll::Ready(Ok(self.stream(id)))
     }
 
     /// Waits until what was written has arrived, or for a while.
@@ -124,7 +105,6 @@ impl StreamMuxer for Muxer {
     }
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<StreamMuxerEvent>> {
-        self.poll_dropped(cx);
         let (key, told) = (self.key, self.remote);
         let moved = |state: &mut State, _| {
             let remote = state.endpoint.remote(key);

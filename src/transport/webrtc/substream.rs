@@ -16,18 +16,29 @@ use super::channel::ChannelIo;
 /// What a swarm gets as a stream.
 pub(super) struct Substream {
     stream: Stream<ChannelIo>,
+    channel: ChannelIo,
     /// Our end is being closed. Only then the framing does not note that the other end is.
     is_closing: bool,
     /// The other end is closed.
     is_ended: bool,
+    /// Our end is closed.
+    is_closed: bool,
 }
 
+/// Tells the other side that we have dropped a stream without closing it, in libp2p's framing: a
+/// message of two bytes, which sets the flag `RESET`.
+const RESET: [u8; 3] = [2, 0x08, 2];
+
 impl Substream {
-    pub(super) fn new(stream: Stream<ChannelIo>) -> Self {
+    pub(super) fn new(channel: ChannelIo) -> Self {
+        // The framing's own way to reset needs as much memory as the stream itself, for as long.
+        let (stream, _) = Stream::new(channel.clone());
         Self {
             stream,
+            channel,
             is_closing: false,
             is_ended: false,
+            is_closed: false,
         }
     }
 }
@@ -77,6 +88,16 @@ impl AsyncWrite for Substream {
         self.is_closing = true;
         ready!(Pin::new(&mut self.stream).poll_close(cx))?;
         self.is_closing = false;
+        self.is_closed = true;
         Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Substream {
+    fn drop(&mut self) {
+        if !self.is_closed {
+            // Where there is no room, the end of the channel says the same.
+            self.channel.try_write(&RESET);
+        }
     }
 }

@@ -11,7 +11,7 @@ use libp2p::PeerId;
 
 use super::Key;
 
-/// How many transactions of one connection are remembered: more than a check of every pair of
+/// How many unanswered transactions of one connection are remembered: more than a check of every pair of
 /// addresses has under way.
 const MAX_TRANSACTIONS: usize = 64;
 
@@ -105,8 +105,9 @@ pub(super) struct Traces {
     key: Key,
     peer: PeerId,
     ufrag: String,
-    /// At most [`MAX_TRANSACTIONS`].
+    /// Those that wait for an answer: at most [`MAX_TRANSACTIONS`].
     transactions: VecDeque<TransactionId>,
+    answered: Option<TransactionId>,
     /// At most [`MAX_PAIRS`].
     pairs: VecDeque<Pair>,
 }
@@ -119,13 +120,14 @@ impl Demux {
             peer,
             ufrag,
             transactions: VecDeque::new(),
+            answered: None,
             pairs: VecDeque::new(),
         }
     }
 
     pub(super) fn remove(&mut self, traces: &Traces) {
         self.ufrags.remove(&traces.ufrag);
-        for transaction in &traces.transactions {
+        for transaction in traces.transactions.iter().chain(&traces.answered) {
             self.transactions.remove(transaction);
         }
         for pair in &traces.pairs {
@@ -146,6 +148,16 @@ impl Demux {
             Kind::Response { transaction, .. } => self.transactions.get(transaction).copied(),
             Kind::Dtls => self.pairs.get(pair).map(|(key, _)| *key),
             Kind::Other => None,
+        }
+    }
+
+    /// A transaction was answered, as it seems. Who can see it on its way can make up an answer, so
+    /// it is remembered until the next one is answered.
+    pub(super) fn answered(&mut self, traces: &mut Traces, transaction: TransactionId) {
+        traces.transactions.retain(|sent| *sent != transaction);
+        let before = traces.answered.replace(transaction);
+        if let Some(before) = before.filter(|before| *before != transaction) {
+            self.transactions.remove(&before);
         }
     }
 
@@ -261,6 +273,31 @@ mod tests {
         for (transaction, owner) in [(0, None), (1, Some(Key(1))), (64, Some(Key(1)))] {
             let response = stun(BINDING_SUCCESS, transaction, &[]);
             assert_eq!(demux.owner(&PAIR, &Kind::of(&response)), owner);
+        }
+        demux.remove(&traces);
+        assert!(demux.is_empty());
+    }
+
+    #[test]
+    fn of_the_answered_transactions_the_last_is_remembered() {
+        let mut demux = Demux::default();
+        let mut traces = demux.insert(Key(1), PeerId::random(), "u".to_owned());
+        for transaction in 0..3 {
+            demux.learn(&mut traces, PAIR, &request_for("x:u", transaction));
+        }
+        for (answered, owners) in [
+            (1, [Some(Key(1)); 3]),
+            (1, [Some(Key(1)); 3]),
+            (0, [Some(Key(1)), None, Some(Key(1))]),
+            (2, [None, None, Some(Key(1))]),
+        ] {
+            let responses = [0, 1, 2].map(|transaction| stun(BINDING_SUCCESS, transaction, &[]));
+            let Kind::Response { transaction, .. } = Kind::of(&responses[answered]) else {
+                panic!("no response");
+            };
+            demux.answered(&mut traces, transaction);
+            let found = responses.map(|response| demux.owner(&PAIR, &Kind::of(&response)));
+            assert_eq!(found, owners, "{answered}");
         }
         demux.remove(&traces);
         assert!(demux.is_empty());
