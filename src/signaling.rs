@@ -46,6 +46,18 @@ pub(crate) enum Command {
     Abandon { setup: SetupId },
 }
 
+impl Command {
+    /// The answer of who can set up nothing.
+    pub(crate) fn declined(self) -> Option<Notice> {
+        match self {
+            Self::Offer { setup, .. } | Self::Answer { setup, .. } => {
+                Some(Notice::Described { setup, sdp: None })
+            }
+            Self::Accept { .. } | Self::Candidate { .. } | Self::Abandon { .. } => None,
+        }
+    }
+}
+
 /// What the transport tells the core.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(

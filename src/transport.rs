@@ -150,7 +150,7 @@ impl libp2p::Transport for Transport {
             return self.dial_stream(&address, opts.role);
         }
         #[cfg(feature = "webrtc")]
-        if let Some(peer) = webrtc::is_signaled(&address) {
+        if let Some(peer) = webrtc::signaled_peer(&address) {
             // The answer came just before, and a dial does not wait for the next poll.
             let commands = std::iter::from_fn(|| self.port.next_command());
             return Ok(self.signaled.dial(peer, commands));

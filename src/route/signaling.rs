@@ -47,14 +47,7 @@ impl BehaviourPort {
                 waker.into_iter().for_each(Waker::wake);
                 None
             }
-            None => match command {
-                Command::Offer { setup, .. } | Command::Answer { setup, .. } => {
-                    Some(Notice::Described { setup, sdp: None })
-                }
-                Command::Accept { .. } | Command::Candidate { .. } | Command::Abandon { .. } => {
-                    None
-                }
-            },
+            None => command.declined(),
         }
     }
 

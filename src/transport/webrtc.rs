@@ -41,7 +41,7 @@ mod substream;
 mod waiting;
 
 /// Whom this address leads to, if it is one of a set-up by signals.
-pub(super) fn is_signaled(address: &Multiaddr) -> Option<PeerId> {
+pub(super) fn signaled_peer(address: &Multiaddr) -> Option<PeerId> {
     let mut parts = address.iter();
     match (parts.next(), parts.next(), parts.next()) {
         (Some(Protocol::WebRTC), Some(Protocol::P2p(peer)), None) => Some(peer),
@@ -94,7 +94,7 @@ impl Signaled {
     pub(super) fn handle_command(&mut self, command: Command) {
         match self.start() {
             Some(handle) => handle.act(|state, now| state.endpoint.handle_command(now, command)),
-            None => self.declined.extend(decline(command)),
+            None => self.declined.extend(command.declined()),
         }
     }
 
@@ -120,7 +120,7 @@ impl Signaled {
         commands: impl Iterator<Item = Command>,
     ) -> Connecting {
         let Some(handle) = self.start().cloned() else {
-            self.declined.extend(commands.filter_map(decline));
+            self.declined.extend(commands.filter_map(Command::declined));
             return future::ready(Err(NotSetUp.into())).boxed();
         };
         let key = handle.act(|state, now| {
@@ -181,16 +181,6 @@ impl Drop for Signaled {
         if let Shell::Running(handle) = &self.shell {
             handle.act(State::drop_transport);
         }
-    }
-}
-
-/// The answer to a command where there are no sockets.
-fn decline(command: Command) -> Option<Notice> {
-    match command {
-        Command::Offer { setup, .. } | Command::Answer { setup, .. } => {
-            Some(Notice::Described { setup, sdp: None })
-        }
-        Command::Accept { .. } | Command::Candidate { .. } | Command::Abandon { .. } => None,
     }
 }
 

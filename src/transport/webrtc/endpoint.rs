@@ -179,6 +179,7 @@ impl Endpoint {
 
     /// This machine has got `address`, with the port of our socket.
     pub(super) fn add_address(&mut self, now: Instant, address: SocketAddr) {
+        self.stun.ask_again(now);
         if self.addresses.insert(address)
             && let Some(candidate) = host(address)
         {
@@ -188,6 +189,7 @@ impl Endpoint {
 
     /// This machine has lost `address`.
     pub(super) fn remove_address(&mut self, now: Instant, address: SocketAddr) {
+        self.stun.forget(now, address);
         if self.addresses.remove(&address)
             && let Some(candidate) = host(address)
         {
@@ -260,11 +262,7 @@ impl Endpoint {
         make: impl FnOnce(Instant, Ingredients) -> (Connection, Option<String>),
     ) -> Option<String> {
         let candidates = self.candidates();
-        let named = candidates
-            .iter()
-            .filter(|candidate| description::may_use(candidate, reach))
-            .take(description::MAX_CANDIDATES);
-        let named: Vec<_> = named.cloned().collect();
+        let named = description::choose(&candidates, reach);
         let mut engine = self.engine(now);
         let key = Key(self.next_key);
         self.next_key += 1;
@@ -299,7 +297,7 @@ impl Endpoint {
         Box::new(config.build(now))
     }
 
-    /// All of our own, the best first.
+    /// All of our own.
     fn candidates(&self) -> Vec<Candidate> {
         let hosts = self.addresses.iter().copied().filter_map(host);
         let mapped = self.stun.mappings().into_iter().filter_map(reflexive);

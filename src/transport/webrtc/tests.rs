@@ -144,7 +144,7 @@ impl Pair {
         let (upgrade, send_back) = event.into_incoming().unwrap();
         let (peer, accepted) = upgrade.await.unwrap();
         assert_eq!(peer, self.ends[0].peer);
-        assert_eq!(is_signaled(&send_back), Some(peer));
+        assert_eq!(signaled_peer(&send_back), Some(peer));
         [dialed, accepted].map(Connection::new)
     }
 }

@@ -1,7 +1,7 @@
 //! The channels of one connection: what was received and not yet read, and who waits for what. It
 //! knows nothing of the engine that sends and receives.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use str0m::channel::ChannelId;
 
@@ -12,6 +12,8 @@ const MESSAGE_OVERHEAD: usize = 64;
 pub(super) struct Channels {
     table: HashMap<ChannelId, Channel>,
     incoming: VecDeque<ChannelId>,
+    /// All that the other side has opened and that are not closed yet.
+    foreign: HashSet<ChannelId>,
     /// Bytes of all channels that wait to be read.
     unread: usize,
     /// Who wants to write and may not: told when there is room.
@@ -55,6 +57,10 @@ impl Channels {
     /// a thousand streams gets through, for a swarm takes 128 at a time.
     pub(super) const MAX_INCOMING: usize = 1024;
 
+    /// How many channels the other side may have open: twice that. The engine looks at each of them
+    /// for each datagram, and has no bound of its own.
+    pub(super) const MAX_FOREIGN: usize = 2 * Self::MAX_INCOMING;
+
     /// A channel of our own.
     pub(super) fn insert(&mut self, id: ChannelId) {
         self.table.insert(id, Channel::new(State::Opening));
@@ -83,15 +89,18 @@ impl Channels {
         self.unread
     }
 
-    /// Whether it is one of ours, which the other side knows of now.
-    pub(super) fn opened(&mut self, id: ChannelId) -> bool {
-        match self.table.get_mut(&id) {
-            Some(channel) => {
-                channel.state = State::Open;
-                true
-            }
-            None => false,
-        }
+    /// The other side knows of it now, if it is one of ours.
+    pub(super) fn opened(&mut self, id: ChannelId) -> Option<&Channel> {
+        let channel = self.table.get_mut(&id)?;
+        channel.state = State::Open;
+        Some(channel)
+    }
+
+    /// Notes that the other side has opened a channel, whatever becomes of it. Whether it may have
+    /// so many.
+    pub(super) fn note_foreign(&mut self, id: ChannelId) -> bool {
+        self.foreign.insert(id);
+        self.foreign.len() <= Self::MAX_FOREIGN
     }
 
     /// Takes in a channel that the other side opened, if there is room.
@@ -145,6 +154,7 @@ impl Channels {
 
     /// The other side has closed it, or knows that we did. What was received can still be read.
     pub(super) fn closed(&mut self, id: ChannelId) {
+        self.foreign.remove(&id);
         if let Some(channel) = self.table.get_mut(&id) {
             channel.state = State::Closed;
             channel.is_sending = false;
@@ -203,5 +213,10 @@ impl Channels {
     #[cfg(test)]
     pub(super) fn fill_incoming(&mut self, len: usize, id: ChannelId) {
         self.incoming.resize(len, id);
+    }
+
+    #[cfg(test)]
+    pub(super) fn foreign(&self) -> usize {
+        self.foreign.len()
     }
 }

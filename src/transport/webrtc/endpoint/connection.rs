@@ -54,6 +54,10 @@ const MAX_UNREAD: usize = 1024 * 1024;
 /// has no means to stop a sender, and what it does not get is asked for again, ever more slowly.
 const MAX_BACKLOG: usize = 1024;
 
+/// The longest datagram that is taken: WebRTC keeps below what every path carries, and longer ones
+/// would only serve to fill the memory.
+pub(super) const MAX_DATAGRAM: usize = 1500;
+
 /// How many of them are taken in at a time.
 const BACKLOG_BATCH: usize = 16;
 
@@ -125,6 +129,8 @@ pub(super) struct Connection {
     /// Released channels that have to be closed once what was written has arrived.
     releasing: Vec<ChannelId>,
     is_end_told: bool,
+    /// Connections whose addresses it has taken, which end once this one is up.
+    replaced: Vec<Key>,
     /// When the endpoint has noted to call.
     pub(super) scheduled: Option<Instant>,
 }
@@ -163,6 +169,7 @@ impl Connection {
             blocked_since: None,
             releasing: Vec::new(),
             is_end_told: false,
+            replaced: Vec::new(),
             scheduled: None,
         };
         for candidate in ingredients.candidates {
@@ -293,6 +300,9 @@ impl Connection {
     }
 
     pub(super) fn handle_datagram(&mut self, now: Instant, pair: Pair, contents: &[u8]) {
+        if contents.len() > MAX_DATAGRAM {
+            return;
+        }
         if self.phase == Phase::Offered {
             if self.early.len() < MAX_EARLY {
                 self.early.push(Datagram {
@@ -302,8 +312,8 @@ impl Connection {
             }
             return;
         }
-        if self.is_connected() {
-            self.phase_ends = self.phase_ends.max(now + SILENCE_TIMEOUT);
+        if let Kind::Response { .. } = Kind::of(contents) {
+            self.hear(now);
         }
         let is_held_back = self.is_paused() || !self.backlog.is_empty();
         if is_held_back && Kind::of(contents) == Kind::Dtls {
@@ -316,6 +326,14 @@ impl Connection {
             return;
         }
         self.feed(now, pair, contents);
+    }
+
+    /// The other side lives. Anybody can send datagrams in its name, but for what answers us: nobody
+    /// else can see what is asked, and what is encrypted.
+    fn hear(&mut self, now: Instant) {
+        if self.is_connected() {
+            self.phase_ends = self.phase_ends.max(now + SILENCE_TIMEOUT);
+        }
     }
 
     fn feed(&mut self, now: Instant, (local, remote): Pair, contents: &[u8]) {
@@ -514,9 +532,12 @@ impl Connection {
         self.unblock(now, outputs);
         let is_over = self.phase_ends <= now;
         if self.phase == Phase::Closing && (is_over || self.sending() == 0) {
-            self.run(Rtc::close);
+            // It cannot say so before SCTP is up, and is asked again then.
+            let is_said = self.run(|rtc| Ok(rtc.close().is_ok())) != Some(false);
             self.drain(now, demux, outputs);
-            self.finish(Closed::Local);
+            if is_said || is_over {
+                self.finish(Closed::Local);
+            }
         }
         if self.is_closed() && !std::mem::replace(&mut self.is_end_told, true) {
             let key = self.key;
@@ -610,7 +631,10 @@ impl Connection {
     fn send(&mut self, transmit: Transmit, demux: &mut Demux, outputs: &mut Outputs) {
         let pair = (transmit.source, transmit.destination);
         let replaced = demux.learn(&mut self.traces, pair, &transmit.contents);
-        outputs.replaced.extend(replaced);
+        self.replaced.extend(replaced);
+        if self.is_connected() {
+            outputs.replaced.append(&mut self.replaced);
+        }
         let is_data = Kind::of(&transmit.contents) == Kind::Dtls;
         if is_data && self.remote != Some(transmit.destination) {
             self.remote = Some(transmit.destination);
@@ -633,6 +657,7 @@ impl Connection {
             Engine::Connected if self.is_in_setup() => {
                 self.phase = Phase::Connected;
                 self.phase_ends = now + SILENCE_TIMEOUT;
+                outputs.replaced.append(&mut self.replaced);
                 match self.role {
                     Role::Offerer if self.is_held => {
                         outputs.events.push_back(Event::Changed { key });
@@ -646,8 +671,13 @@ impl Connection {
                 }
             }
             Engine::ChannelOpen(channel, label) => {
-                if self.channels.opened(channel) {
+                if let Some(ours) = self.channels.opened(channel) {
+                    if ours.is_released {
+                        self.releasing.push(channel); // when it could not be closed yet
+                    }
                     outputs.events.push_back(Event::Writable { key, channel });
+                } else if !self.channels.note_foreign(channel) {
+                    self.finish(Closed::Protocol);
                 } else if label == INIT_LABEL {
                     // It was to make the offer, and is closed by who made it.
                 } else if self.channels.offer(channel) {
@@ -657,6 +687,7 @@ impl Connection {
                 }
             }
             Engine::ChannelData(data) => {
+                self.hear(now);
                 self.channels.received(data.id, data.data);
                 let channel = data.id;
                 outputs.events.push_back(Event::Readable { key, channel });
@@ -733,6 +764,10 @@ impl Connection {
 
     pub(super) fn fill_incoming(&mut self, len: usize, id: ChannelId) {
         self.channels.fill_incoming(len, id);
+    }
+
+    pub(super) fn foreign(&self) -> usize {
+        self.channels.foreign()
     }
 
     pub(super) fn panic_inside(&mut self) {

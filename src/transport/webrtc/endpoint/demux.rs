@@ -204,6 +204,11 @@ impl Demux {
     }
 
     #[cfg(test)]
+    pub(super) fn ufrags(&self) -> impl Iterator<Item = &String> {
+        self.ufrags.keys()
+    }
+
+    #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.ufrags.is_empty() && self.transactions.is_empty() && self.pairs.is_empty()
     }

@@ -1,7 +1,7 @@
 //! What a description says of addresses. Candidates are kept apart from the rest of a description,
 //! in both directions, so that each can be checked, capped and, if it makes no sense, left out.
 
-use str0m::{Candidate, net::Protocol};
+use str0m::{Candidate, CandidateKind, net::Protocol};
 
 use crate::reach::Reach;
 
@@ -10,6 +10,9 @@ const PREFIX: &str = "a=candidate:";
 /// The most candidates that are given to the other side and taken from it: two address families with
 /// a few interfaces and a mapped address each; and a lying peer can aim us at no more.
 pub(super) const MAX_CANDIDATES: usize = 8;
+
+/// The most of them that say how we look from outside: one of each address family.
+const MAX_MAPPED: usize = 2;
 
 /// Parts a description into one without candidates, and those of its candidates that may be used.
 pub(super) fn part(sdp: &str, reach: Reach) -> (String, Vec<Candidate>) {
@@ -34,6 +37,26 @@ pub(super) fn join<'a>(sdp: &str, candidates: impl Iterator<Item = &'a Candidate
         sdp.push_str("\r\n");
     }
     sdp
+}
+
+/// Those of our own that are named to the other side: how we look from outside, for nothing else may
+/// lead through a router; then hosts of both address families in turn.
+pub(super) fn choose(ours: &[Candidate], reach: Reach) -> Vec<Candidate> {
+    let of_kind = |is_wanted: fn(&Candidate) -> bool| {
+        let usable = ours.iter().filter(|candidate| may_use(candidate, reach));
+        usable.filter(move |candidate| is_wanted(candidate))
+    };
+    let mapped = of_kind(|candidate| candidate.kind() != CandidateKind::Host).take(MAX_MAPPED);
+    let v4 = of_kind(|candidate| is_host(candidate) && candidate.addr().is_ipv4());
+    let v6 = of_kind(|candidate| is_host(candidate) && candidate.addr().is_ipv6());
+    let mut hosts: Vec<_> = v4.enumerate().chain(v6.enumerate()).collect();
+    hosts.sort_by_key(|(place, _)| *place);
+    let hosts = hosts.into_iter().map(|(_, candidate)| candidate);
+    mapped.chain(hosts).take(MAX_CANDIDATES).cloned().collect()
+}
+
+fn is_host(candidate: &Candidate) -> bool {
+    candidate.kind() == CandidateKind::Host
 }
 
 /// Reads a candidate as it travels, if it may be used. Names (`*.local`) and TCP are skipped.
@@ -85,6 +108,21 @@ mod tests {
         assert_eq!(rest, "v=0\r\n");
         let addresses: Vec<_> = candidates.iter().map(Candidate::addr).collect();
         assert_eq!(addresses, ours.map(|candidate| candidate.addr()));
+    }
+
+    #[test]
+    fn how_we_look_from_outside_is_named_first_and_then_both_families_in_turn() {
+        let address = |text: &str| text.parse::<std::net::SocketAddr>().unwrap();
+        let mut ours: Vec<_> = (1..=9)
+            .map(|n| Candidate::host(address(&format!("9.9.9.{n}:1")), "udp").unwrap())
+            .collect();
+        ours.push(Candidate::host(address("[2620:fe::1]:1"), "udp").unwrap());
+        let (base, mapped) = (address("9.9.9.1:1"), address("9.8.8.8:7"));
+        ours.push(Candidate::server_reflexive(mapped, base, "udp").unwrap());
+        let named = choose(&ours, Reach::Global);
+        let named: Vec<_> = named.iter().map(|named| named.addr().to_string()).collect();
+        assert_eq!(named.len(), MAX_CANDIDATES);
+        assert_eq!(named[..3], ["9.8.8.8:7", "9.9.9.1:1", "[2620:fe::1]:1"]);
     }
 
     #[test]

@@ -16,8 +16,11 @@ use ::stun::{
 
 use super::Transmit;
 
-/// The most servers that are asked: agreement needs two, and some may be down.
-pub(super) const MAX_SERVERS: usize = 8;
+/// The most addresses of servers that are asked: two of each that the application may name.
+const MAX_SERVERS: usize = 16;
+
+/// After so many requests without an answer, what a server said before is no longer believed.
+const MAX_UNANSWERED: u8 = 3;
 
 /// When a server is asked again that answered. Mappings of 30 s are usual.
 const REFRESH: Duration = Duration::from_secs(20);
@@ -37,6 +40,7 @@ struct Server {
     next: Instant,
     retry: Duration,
     asked: Option<TransactionId>,
+    unanswered: u8,
     mapping: Option<Mapping>,
 }
 
@@ -56,9 +60,26 @@ impl Stun {
                 next: now,
                 retry: FIRST_RETRY,
                 asked: None,
+                unanswered: 0,
                 mapping: None,
             });
         }
+    }
+
+    /// This machine's addresses have changed, and with them perhaps how it looks from outside.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        for server in self.servers.values_mut() {
+            server.next = now;
+            server.retry = FIRST_RETRY;
+        }
+    }
+
+    /// This machine has lost an address, and what leads to it.
+    pub(super) fn forget(&mut self, now: Instant, base: SocketAddr) {
+        for server in self.servers.values_mut() {
+            server.mapping = server.mapping.filter(|mapping| mapping.base != base);
+        }
+        self.ask_again(now);
     }
 
     /// What was found out, each once.
@@ -85,6 +106,10 @@ impl Stun {
         due.filter_map(|(address, server)| {
             let request = TransactionId::new();
             server.asked = Some(request);
+            server.unanswered = server.unanswered.saturating_add(1);
+            if server.unanswered > MAX_UNANSWERED {
+                server.mapping = None;
+            }
             server.next = now + server.retry;
             server.retry = LAST_RETRY.min(2 * server.retry);
             Some(Transmit {
@@ -113,6 +138,7 @@ impl Stun {
         mapped.get_from(&response).ok()?;
         let mapped = SocketAddr::new(mapped.ip, mapped.port);
         server.asked = None;
+        server.unanswered = 0;
         server.next = now + REFRESH;
         server.retry = FIRST_RETRY;
         let mapping = Some(Mapping { base, mapped });

@@ -233,13 +233,13 @@ impl Lab {
         let (mut written, mut received) = (0, Vec::new());
         let (mut reader, mut buffer) = (None, vec![0; 64 * 1024]);
         let deadline = self.now + SECOND * 600;
-        while received.len() < bytes.len() && self.now < deadline {
+        'over: while received.len() < bytes.len() && self.now < deadline {
             while written < bytes.len() {
                 let end = bytes.len().min(written + 16 * 1024);
                 match self.write(from.0, from.1, writer, &bytes[written..end]) {
                     Write::Taken(n) => written += n,
                     Write::Blocked => break,
-                    Write::Closed => return received,
+                    Write::Closed => break 'over,
                 }
             }
             reader = reader.or_else(|| self.ends[to.0].endpoint.accept(to.1));
@@ -247,13 +247,15 @@ impl Lab {
                 match self.read(to.0, to.1, reader, &mut buffer) {
                     Read::Bytes(n) => received.extend_from_slice(&buffer[..n]),
                     Read::Blocked => break,
-                    Read::Closed => return received,
+                    Read::Closed => break 'over,
                 }
             }
             self.step();
         }
         self.release_channel(from.0, from.1, writer);
-        self.release_channel(to.0, to.1, reader.unwrap());
+        if let Some(reader) = reader {
+            self.release_channel(to.0, to.1, reader);
+        }
         received
     }
 

@@ -81,6 +81,26 @@ fn an_address_that_a_server_tells_late_is_trickled() {
 }
 
 #[test]
+fn what_leads_to_a_lost_address_is_named_no_more() {
+    let mut lab = Lab::new(1);
+    let a = add_behind_router(&mut lab, "10.0.0.2:4000", "9.50.0.1:7001");
+    use_stun_server(&mut lab, a);
+    lab.run(SECOND);
+    let mapped = |lab: &Lab| lab.ends[a].endpoint.stun.mappings();
+    assert_eq!(mapped(&lab).len(), 1);
+    let now = lab.now;
+    let lost = "10.0.0.2:4000".parse().unwrap();
+    lab.ends[a].endpoint.remove_address(now, lost);
+    assert_eq!(mapped(&lab), []);
+    add(&mut lab, a, "10.0.0.2:4000");
+    lab.run(SECOND);
+    assert_eq!(mapped(&lab).len(), 1);
+    lab.ends[a].is_cut = true;
+    lab.run(SECOND * 60);
+    assert_eq!(mapped(&lab), []);
+}
+
+#[test]
 fn near_addresses_are_named_to_near_ones_only() {
     for (reach, expected) in [(Reach::Global, 1), (Reach::Site, 2), (Reach::Machine, 3)] {
         let mut lab = Lab::new(1);

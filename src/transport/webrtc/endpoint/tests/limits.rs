@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::transport::webrtc::endpoint::{
-    MAX_SETUPS, channels::Channels, connection::MAX_EARLY, description::MAX_CANDIDATES,
+    MAX_SETUPS,
+    channels::Channels,
+    connection::{MAX_DATAGRAM, MAX_EARLY},
+    description::MAX_CANDIDATES,
 };
 
 fn offers(lab: &mut Lab, count: usize) -> Vec<bool> {
@@ -65,6 +68,19 @@ fn so_many_checks_are_kept_until_the_answer_is_here() {
 }
 
 #[test]
+fn a_datagram_may_be_so_long() {
+    for len in [MAX_DATAGRAM - 1, MAX_DATAGRAM, MAX_DATAGRAM + 1] {
+        let mut lab = Lab::new(1);
+        let setup = lab.offer(0, 1);
+        let key = lab.ends[0].endpoint.setups[&setup];
+        let now = lab.now;
+        let connection = lab.ends[0].endpoint.connections.get_mut(&key).unwrap();
+        connection.handle_datagram(now, (address(0, 0), address(1, 0)), &vec![0; len]);
+        assert_eq!(connection.early(), usize::from(len <= MAX_DATAGRAM));
+    }
+}
+
+#[test]
 fn checks_that_overtake_the_answer_save_a_tick() {
     let mut lab = Lab::new(1);
     lab.signaling_delay = MS * 5;
@@ -93,6 +109,36 @@ fn so_many_channels_wait_to_be_accepted() {
     let mut written = channels.map(|channel| lab.write(0, a, channel, b"x") == Write::Taken(1));
     written.sort_unstable(); // either may be the one that comes first
     assert_eq!(written, [false, true]);
+}
+
+#[test]
+fn so_many_channels_of_the_other_side_may_be_open() {
+    let mut lab = Lab::new(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    for open in 0..=Channels::MAX_FOREIGN {
+        assert_eq!(lab.status(1, b), Status::Connected, "{open}");
+        lab.open(0, a);
+        if open < Channels::MAX_FOREIGN {
+            lab.accept(1, b);
+        }
+    }
+    let closed = Status::Closed(Closed::Protocol);
+    assert!(lab.run_until(SECOND, |lab| lab.status(1, b) == closed));
+}
+
+#[test]
+fn channels_that_are_closed_again_do_not_count() {
+    let mut lab = Lab::new(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    for _ in 0..100 {
+        let ours = lab.open(0, a);
+        let theirs = lab.accept(1, b);
+        lab.release_channel(0, a, ours);
+        lab.release_channel(1, b, theirs);
+        lab.run(MS * 10);
+    }
+    lab.run(SECOND);
+    assert_eq!(lab.ends[1].endpoint.connections[&b].foreign(), 0);
 }
 
 #[test]

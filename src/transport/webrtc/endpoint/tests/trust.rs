@@ -51,6 +51,34 @@ fn garbage_from_the_address_of_a_peer_harms_no_connection() {
 }
 
 #[test]
+fn nobody_else_can_make_a_vanished_peer_look_alive() {
+    let mut lab = Lab::new(1);
+    let (a, _) = lab.connect(0, 1).unwrap();
+    lab.run(SECOND);
+    let name = lab.ends[0].endpoint.demux.ufrags().next().unwrap().clone() + ":x";
+    let mut request = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    request.extend([7; 12]);
+    request.extend([0, 6, 0, name.len() as u8]);
+    request.extend(name.as_bytes());
+    request.resize(request.len().next_multiple_of(4), 0);
+    request[3] = (request.len() - 20) as u8;
+    lab.ends[1].is_cut = true;
+    let cut = lab.now;
+    while lab.status(0, a) == Status::Connected {
+        let now = lab.now;
+        for datagram in [&request[..], &[22; 100]] {
+            let from = address(1, 0);
+            let endpoint = &mut lab.ends[0].endpoint;
+            endpoint.handle_datagram(now, address(0, 0), from, datagram);
+            lab.collect(0);
+        }
+        lab.run(SECOND);
+        assert!(lab.now - cut <= SECOND * 11);
+    }
+    assert_eq!(lab.status(0, a), Status::Closed(Closed::Silent));
+}
+
+#[test]
 fn descriptions_that_make_no_sense_are_answered_by_none() {
     let mut lab = Lab::new(1);
     let peer = lab.ends[1].peer;
