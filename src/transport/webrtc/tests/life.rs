@@ -25,6 +25,53 @@ async fn an_offer_made_at_once_names_addresses() {
     assert!(!sdp.contains("fe80"), "{sdp}");
 }
 
+/// What a STUN server answers.
+fn mapped(datagram: &[u8]) -> Vec<u8> {
+    use stun::{
+        message::{BINDING_SUCCESS, Message, Setter},
+        xoraddr::XorMappedAddress,
+    };
+
+    let (mut request, mut answer) = (Message::new(), Message::new());
+    request.raw = datagram.to_vec();
+    request.decode().unwrap();
+    let (ip, port) = ("9.8.7.6".parse().unwrap(), 5);
+    let parts: [Box<dyn Setter>; 3] = [
+        Box::new(request.transaction_id),
+        Box::new(BINDING_SUCCESS),
+        Box::new(XorMappedAddress { ip, port }),
+    ];
+    answer.build(&parts).unwrap();
+    answer.raw
+}
+
+#[tokio::test]
+async fn a_stun_server_tells_how_the_socket_looks_from_outside() {
+    let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let uri = format!("stun:{}", server.local_addr().unwrap());
+    let mut end = Signaled::new(vec![uri.parse().unwrap()]);
+    soon(poll_fn(|cx| end.poll_ready(cx))).await;
+    let (peer, number) = (PeerId::random(), 1);
+    let setup = SetupId { peer, number };
+    let reach = Reach::Global;
+    end.handle_command(Command::Offer { setup, reach });
+
+    tokio::spawn(async move {
+        let mut buffer = [0; 64];
+        loop {
+            let (len, from) = server.recv_from(&mut buffer).await.unwrap();
+            let answer = mapped(&buffer[..len]);
+            server.send_to(&answer, from).await.unwrap();
+        }
+    });
+    let described = soon(poll_fn(|cx| end.poll_notice(cx))).await;
+    assert!(matches!(described, Notice::Described { sdp: Some(_), .. }));
+    let Notice::Candidate { candidate, .. } = soon(poll_fn(|cx| end.poll_notice(cx))).await else {
+        panic!("no candidate");
+    };
+    assert!(candidate.contains("9.8.7.6 5 typ srflx"), "{candidate}");
+}
+
 #[tokio::test]
 async fn the_swarm_is_told_first_where_the_other_end_is() {
     let mut pair = Pair::new();
