@@ -10,21 +10,20 @@ use std::{
 
 use str0m::{
     Candidate, Input, Output, Rtc, RtcError,
-    change::{SdpAnswer, SdpOffer, SdpPendingOffer},
-    channel::{ChannelConfig, ChannelId},
+    change::SdpPendingOffer,
+    channel::ChannelId,
     net::{Protocol, Receive},
 };
 
 use super::{
-    Closed, Event, Key, Outputs, Read, Status, Transmit, Write,
-    channels::{Channels, State},
+    Closed, Event, Key, Outputs, Status, Transmit,
+    channels::Channels,
     demux::{Demux, Kind, Pair, Traces},
-    description::{self, MAX_CANDIDATES},
 };
-use crate::{
-    reach::Reach,
-    signaling::{Notice, SetupId},
-};
+use crate::{reach::Reach, signaling::SetupId};
+
+mod setup;
+mod streaming;
 
 /// How long an offer waits for its answer: as long as the core does, and twice that.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,36 +45,22 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// they would be repeated 50 ms later.
 pub(super) const MAX_EARLY: usize = 8;
 
-/// With this much unread, no more is decrypted, so that it is not acknowledged and the other side
-/// stops sending; below half of it, it goes on.
-const MAX_UNREAD: usize = 1024 * 1024;
-
-/// How many datagrams are kept until then: all that SCTP sends into its window of 1 MiB. The engine
-/// has no means to stop a sender, and what it does not get is asked for again, ever more slowly.
+/// How many datagrams are kept for a reader that is behind: all that SCTP sends into its window of
+/// 1 MiB. The engine has no means to stop a sender, and what it does not get is asked for again, ever more slowly.
 const MAX_BACKLOG: usize = 1024;
 
 /// The longest datagram that is taken: WebRTC keeps below what every path carries, and longer ones
 /// would only serve to fill the memory.
 pub(super) const MAX_DATAGRAM: usize = 1500;
 
-/// How many of them are taken in at a time.
-const BACKLOG_BATCH: usize = 16;
-
 /// How much may be written ahead of acknowledgements at first, which is best on short paths, and at
 /// most, which fills a path of 10 MiB/s at 100 ms.
 const MIN_WINDOW: usize = 128 * 1024;
 pub(super) const MAX_WINDOW: usize = 1024 * 1024;
 
-/// When half a window takes longer than this to get through, the path is long, and the window grows.
-const LONG_PATH: Duration = Duration::from_millis(10);
-
 /// The label of the channel that makes a description name data channels at all (libp2p's
 /// specification "WebRTC"). It carries nothing.
 const INIT_LABEL: &str = "init";
-
-/// SCTP's number of that channel: agreed beforehand, so that nothing is sent for it, and far from
-/// those that are counted up.
-const INIT_STREAM: u16 = 65534;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -178,69 +163,6 @@ impl Connection {
         connection
     }
 
-    /// Describes our end as the side that offers.
-    pub(super) fn offer(now: Instant, ingredients: Ingredients) -> (Self, Option<String>) {
-        let mut connection = Self::new(now, Role::Offerer, ingredients);
-        let sdp = connection.run(|rtc| {
-            let mut api = rtc.sdp_api();
-            api.add_channel_with_config(ChannelConfig {
-                label: INIT_LABEL.to_owned(),
-                negotiated: Some(INIT_STREAM),
-                ..ChannelConfig::default()
-            });
-            Ok(api.apply())
-        });
-        let sdp = sdp.flatten().map(|(offer, pending)| {
-            connection.pending = Some(pending);
-            offer.to_sdp_string()
-        });
-        (connection, sdp)
-    }
-
-    /// Describes our end to the side that offered.
-    pub(super) fn answer(
-        now: Instant,
-        ingredients: Ingredients,
-        offer: &str,
-    ) -> (Self, Option<String>) {
-        let mut connection = Self::new(now, Role::Answerer, ingredients);
-        let (offer, candidates) = description::part(offer, connection.reach);
-        let sdp = connection.run(|rtc| {
-            let offer = SdpOffer::from_sdp_string(&offer)?;
-            rtc.sdp_api().accept_offer(offer)
-        });
-        connection.on_described(now, candidates);
-        (connection, sdp.map(|answer| answer.to_sdp_string()))
-    }
-
-    /// Takes the answer to our offer.
-    pub(super) fn accept(&mut self, now: Instant, answer: &str) {
-        let Some(pending) = self.pending.take() else {
-            return;
-        };
-        let (answer, candidates) = description::part(answer, self.reach);
-        self.run(|rtc| {
-            let answer = SdpAnswer::from_sdp_string(&answer)?;
-            rtc.sdp_api().accept_answer(pending, answer)
-        });
-        self.on_described(now, candidates);
-        for datagram in std::mem::take(&mut self.early) {
-            self.feed(now, datagram.pair, &datagram.contents);
-        }
-    }
-
-    fn on_described(&mut self, now: Instant, candidates: Vec<Candidate>) {
-        if self.phase != Phase::Offered {
-            return; // what was said made no sense
-        }
-        self.phase = Phase::Connecting { has_path: false };
-        self.phase_ends = now + PATH_TIMEOUT;
-        for candidate in candidates {
-            self.add_remote_candidate(candidate);
-        }
-        self.tick(now);
-    }
-
     /// Whether it is still set up, so that late candidates are of use.
     pub(super) fn is_in_setup(&self) -> bool {
         matches!(self.phase, Phase::Offered | Phase::Connecting { .. })
@@ -249,54 +171,6 @@ impl Connection {
     /// Whether it waits to be dialed.
     pub(super) fn is_dialable(&self) -> bool {
         self.role == Role::Offerer && !self.is_held && self.phase != Phase::Offered
-    }
-
-    /// Takes one more address of the other side.
-    pub(super) fn on_remote_candidate(&mut self, now: Instant, candidate: &str) {
-        if let Some(candidate) = description::candidate(candidate, self.reach) {
-            self.add_remote_candidate(candidate);
-            self.tick(now);
-        }
-    }
-
-    fn add_remote_candidate(&mut self, candidate: Candidate) {
-        if self.remote_candidates < MAX_CANDIDATES {
-            self.remote_candidates += 1;
-            self.run(|rtc| {
-                rtc.add_remote_candidate(candidate);
-                Ok(())
-            });
-        }
-    }
-
-    fn add_local_candidate(&mut self, candidate: Candidate) {
-        // Datagrams from this machine to itself leave no other way.
-        if candidate.addr().ip().is_loopback() && self.reach != Reach::Machine {
-            return;
-        }
-        self.run(|rtc| Ok(rtc.add_local_candidate(candidate).is_some()));
-    }
-
-    /// This machine has got an address, or found out how it looks from outside. To be told to the other
-    /// side, if it may know.
-    pub(super) fn on_local_candidate(
-        &mut self,
-        now: Instant,
-        candidate: &Candidate,
-    ) -> Option<Notice> {
-        self.add_local_candidate(candidate.clone());
-        self.tick(now);
-        let may_know = self.is_in_setup() && description::may_use(candidate, self.reach);
-        may_know.then(|| Notice::Candidate {
-            setup: self.setup,
-            candidate: candidate.to_sdp_string(),
-        })
-    }
-
-    /// This machine has lost an address.
-    pub(super) fn remove_local_candidate(&mut self, now: Instant, candidate: &Candidate) {
-        self.run(|rtc| Ok(rtc.direct_api().invalidate_candidate(candidate)));
-        self.tick(now);
     }
 
     pub(super) fn handle_datagram(&mut self, now: Instant, pair: Pair, contents: &[u8]) {
@@ -354,11 +228,6 @@ impl Connection {
         }
     }
 
-    /// Whether so much is unread that the other side has to wait.
-    fn is_paused(&self) -> bool {
-        self.channels.unread() >= MAX_UNREAD
-    }
-
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         if self.phase_ends <= now {
             match self.phase {
@@ -411,101 +280,6 @@ impl Connection {
         self.remote
     }
 
-    pub(super) fn open(&mut self, now: Instant) -> Option<ChannelId> {
-        if !self.is_connected() {
-            return None;
-        }
-        self.tick(now);
-        let config = ChannelConfig::default();
-        let id = self.run(|rtc| Ok(rtc.direct_api().create_data_channel(config)))?;
-        self.channels.insert(id);
-        self.tick(now);
-        Some(id)
-    }
-
-    pub(super) fn accept_channel(&mut self) -> Option<ChannelId> {
-        self.channels.accept()
-    }
-
-    pub(super) fn read(&mut self, now: Instant, id: ChannelId, buffer: &mut [u8]) -> Read {
-        match self.channels.read(id, buffer) {
-            0 if self.channels.state(id) == State::Closed => Read::Closed,
-            0 => Read::Blocked,
-            n => {
-                if !self.backlog.is_empty() && self.channels.unread() < MAX_UNREAD / 2 {
-                    self.engine_deadline = now; // and the backlog with it
-                }
-                Read::Bytes(n)
-            }
-        }
-    }
-
-    pub(super) fn write(&mut self, now: Instant, id: ChannelId, bytes: &[u8]) -> Write {
-        if !self.is_connected() {
-            return Write::Closed;
-        }
-        match self.channels.state(id) {
-            State::Closed => return Write::Closed,
-            State::Opening => return Write::Blocked,
-            State::Open => {}
-        }
-        if self.sending() + bytes.len() > self.window {
-            self.blocked_since.get_or_insert(now);
-            self.channels.block(id);
-            return Write::Blocked;
-        }
-        self.tick(now);
-        let written = self.run(|rtc| {
-            let channel = rtc.channel(id);
-            Ok(channel.and_then(|mut channel| channel.write(true, bytes).ok()))
-        });
-        match written.flatten() {
-            Some(true) => {
-                if let Some(channel) = self.channels.get_mut(id) {
-                    channel.is_sending = true;
-                }
-                Write::Taken(bytes.len())
-            }
-            Some(false) => {
-                self.channels.block(id);
-                Write::Blocked
-            }
-            None => Write::Closed,
-        }
-    }
-
-    /// How much was written that has not arrived yet.
-    fn sending(&mut self) -> usize {
-        let ids: Vec<_> = self
-            .channels
-            .iter()
-            .filter(|(_, channel)| channel.is_sending)
-            .map(|(id, _)| id)
-            .collect();
-        let mut sum = 0;
-        for id in ids {
-            let amount = self.run(|rtc| {
-                Ok(rtc
-                    .channel(id)
-                    .map_or(0, |mut channel| channel.buffered_amount()))
-            });
-            let amount = amount.unwrap_or(0);
-            if amount == 0
-                && let Some(channel) = self.channels.get_mut(id)
-            {
-                channel.is_sending = false;
-            }
-            sum += amount;
-        }
-        sum
-    }
-
-    pub(super) fn release_channel(&mut self, id: ChannelId) {
-        if self.channels.release(id) {
-            self.releasing.push(id);
-        }
-    }
-
     /// Closes it once what was written has arrived.
     pub(super) fn close(&mut self, now: Instant) {
         match self.phase {
@@ -546,56 +320,6 @@ impl Connection {
                 outputs.events.push_back(Event::Writable { key, channel });
             }
             outputs.events.push_back(Event::Changed { key });
-        }
-    }
-
-    /// Takes in what was held back, some of it at a time, as far as it is read.
-    fn take_backlog(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
-        for _ in 0..BACKLOG_BATCH {
-            if self.channels.unread() >= MAX_UNREAD / 2 {
-                return;
-            }
-            let Some(datagram) = self.backlog.pop_front() else {
-                return;
-            };
-            self.feed(now, datagram.pair, &datagram.contents);
-            self.drain(now, demux, outputs);
-        }
-        if !self.backlog.is_empty() {
-            self.engine_deadline = now;
-        }
-    }
-
-    fn close_released(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
-        if self.releasing.is_empty() {
-            return;
-        }
-        self.sending(); // brings up to date which channels are
-        for id in std::mem::take(&mut self.releasing) {
-            match self.channels.get_mut(id) {
-                Some(channel) if channel.is_sending => self.releasing.push(id),
-                Some(_) => {
-                    self.close_channel(id);
-                    self.tick(now);
-                }
-                None => {}
-            }
-        }
-        self.drain(now, demux, outputs);
-    }
-
-    /// Lets writers go on once half of the window is free.
-    fn unblock(&mut self, now: Instant, outputs: &mut Outputs) {
-        if !self.channels.has_blocked() || self.sending() > self.window / 2 {
-            return;
-        }
-        let since = self.blocked_since.take();
-        if since.is_some_and(|since| now.saturating_duration_since(since) > LONG_PATH) {
-            self.window = MAX_WINDOW.min(2 * self.window);
-        }
-        let key = self.key;
-        for channel in self.channels.unblock() {
-            outputs.events.push_back(Event::Writable { key, channel });
         }
     }
 
@@ -699,13 +423,6 @@ impl Connection {
             }
             _ => {}
         }
-    }
-
-    fn close_channel(&mut self, id: ChannelId) {
-        self.run(|rtc| {
-            rtc.direct_api().close_data_channel(id);
-            Ok(())
-        });
     }
 
     /// Runs `action` on the engine, if it still lives. An error ends the connection, and so does

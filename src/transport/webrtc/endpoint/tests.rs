@@ -427,6 +427,16 @@ impl Lab {
         self.now = self.now.max(end);
     }
 
+    /// The connection carries data both ways, and leaves nothing behind.
+    fn finish(mut self, from: (usize, Key), to: (usize, Key)) {
+        let sent = pattern(50_000);
+        assert_eq!(self.transfer(from, to, &sent), sent);
+        assert_eq!(self.transfer(to, from, &sent), sent);
+        self.release(from.0, from.1);
+        self.release(to.0, to.1);
+        self.assert_empty();
+    }
+
     /// Everything is released, and nothing may be left.
     fn assert_empty(&mut self) {
         self.run(SECOND * 30);

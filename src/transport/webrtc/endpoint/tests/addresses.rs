@@ -24,15 +24,6 @@ fn use_stun_server(lab: &mut Lab, n: usize) {
     lab.ends[n].endpoint.set_stun_servers(now, &[server]);
 }
 
-fn finish(mut lab: Lab, from: (usize, Key), to: (usize, Key)) {
-    let sent = pattern(20_000);
-    assert_eq!(lab.transfer(from, to, &sent), sent);
-    assert_eq!(lab.transfer(to, from, &sent), sent);
-    lab.release(from.0, from.1);
-    lab.release(to.0, to.1);
-    lab.assert_empty();
-}
-
 #[test]
 fn of_several_addresses_one_that_works_is_found() {
     let mut lab = Lab::new(1);
@@ -47,7 +38,7 @@ fn of_several_addresses_one_that_works_is_found() {
     let (a, b) = lab.connect(0, 1).unwrap();
     println!("connected after {:?}", lab.now - begin);
     assert_eq!(lab.ends[0].endpoint.remote(a), Some(address(1, 0)));
-    finish(lab, (0, a), (1, b));
+    lab.finish((0, a), (1, b));
 }
 
 #[test]
@@ -62,7 +53,7 @@ fn two_hosts_behind_routers_meet_by_what_a_server_told_them() {
     let (x, y) = lab.connect(a, b).unwrap();
     let remote = lab.ends[a].endpoint.remote(x).unwrap();
     assert_eq!(remote.to_string(), "9.60.0.1:7002");
-    finish(lab, (a, x), (b, y));
+    lab.finish((a, x), (b, y));
 }
 
 #[test]
@@ -77,7 +68,7 @@ fn an_address_that_a_server_tells_late_is_trickled() {
     assert!(lab.run_until(SECOND * 5, |lab| !lab.ends[b].incoming.is_empty()));
     let there = lab.ends[b].incoming.pop_front().unwrap();
     assert!(lab.run_until(SECOND, |lab| lab.status(a, key) == Status::Connected));
-    finish(lab, (a, key), (b, there));
+    lab.finish((a, key), (b, there));
 }
 
 #[test]
