@@ -193,18 +193,20 @@ impl Endpoint {
         if self.addresses.remove(&address)
             && let Some(candidate) = host(address)
         {
+            let candidates = self.candidates();
             for key in self.keys() {
                 self.with(now, key, |connection| {
-                    connection.remove_local_candidate(now, &candidate);
+                    connection.remove_local_candidate(now, &candidate, &candidates);
                 });
             }
         }
     }
 
     fn add_candidate(&mut self, now: Instant, candidate: &Candidate) {
+        let candidates = self.candidates();
         for key in self.keys() {
             let notice = self.with(now, key, |connection| {
-                connection.on_local_candidate(now, candidate)
+                connection.on_local_candidate(now, candidate, &candidates)
             });
             let notice = notice.flatten().map(Event::Notice);
             self.outputs.events.extend(notice);
@@ -338,6 +340,13 @@ impl Endpoint {
             .map_while(|(at, key)| (*at <= now).then_some(*key))
             .collect();
         for key in due {
+            let connection = self.connections.get(&key);
+            if connection.is_some_and(|connection| connection.has_due_paths(now)) {
+                let candidates = self.candidates();
+                self.with(now, key, |connection| {
+                    connection.tend_paths(now, &candidates);
+                });
+            }
             self.with(now, key, |connection| connection.handle_timeout(now));
         }
         for request in self.stun.handle_timeout(now) {

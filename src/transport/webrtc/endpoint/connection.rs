@@ -15,6 +15,7 @@ use str0m::{
     net::{Protocol, Receive},
 };
 
+use self::paths::Paths;
 use super::{
     Closed, Event, Key, Outputs, Status, Transmit,
     channels::Channels,
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::{reach::Reach, signaling::SetupId};
 
+mod paths;
 mod setup;
 mod streaming;
 
@@ -104,7 +106,7 @@ pub(super) struct Connection {
     remote_candidates: usize,
     /// Whether somebody holds the key and will let go of it.
     pub(super) is_held: bool,
-    remote: Option<SocketAddr>,
+    paths: Paths,
     early: Vec<Datagram>,
     channels: Channels,
     backlog: VecDeque<Datagram>,
@@ -146,7 +148,7 @@ impl Connection {
             pending: None,
             remote_candidates: 0,
             is_held: false,
-            remote: None,
+            paths: Paths::new(now),
             early: Vec::new(),
             channels: Channels::default(),
             backlog: VecDeque::new(),
@@ -157,7 +159,7 @@ impl Connection {
             replaced: Vec::new(),
             scheduled: None,
         };
-        for candidate in ingredients.candidates {
+        for candidate in &ingredients.candidates {
             connection.add_local_candidate(candidate);
         }
         connection
@@ -186,11 +188,14 @@ impl Connection {
             }
             return;
         }
-        if let Kind::Response { .. } = Kind::of(contents) {
-            self.hear(now);
+        let kind = Kind::of(contents);
+        match kind {
+            Kind::Response { .. } => self.hear(now),
+            Kind::Dtls => self.paths.receive(pair),
+            _ => {}
         }
         let is_held_back = self.is_paused() || !self.backlog.is_empty();
-        if is_held_back && Kind::of(contents) == Kind::Dtls {
+        if is_held_back && kind == Kind::Dtls {
             if self.backlog.len() < MAX_BACKLOG {
                 self.backlog.push_back(Datagram {
                     pair,
@@ -251,6 +256,10 @@ impl Connection {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Closed(_) => None,
+            Phase::Connected => {
+                let engine = self.engine_deadline.min(self.paths_deadline());
+                Some(self.phase_ends.min(engine))
+            }
             _ => Some(self.phase_ends.min(self.engine_deadline)),
         }
     }
@@ -277,7 +286,7 @@ impl Connection {
     }
 
     pub(super) fn remote(&self) -> Option<SocketAddr> {
-        self.remote
+        self.paths.in_use().map(|(_, remote)| remote)
     }
 
     /// Closes it once what was written has arrived.
@@ -337,7 +346,7 @@ impl Connection {
                         destination: transmit.destination,
                         contents: transmit.contents.into(),
                     };
-                    self.send(transmit, demux, outputs);
+                    self.send(now, transmit, demux, outputs);
                 }
                 Output::Event(str0m::Event::Closed) => is_closed_remotely = true,
                 Output::Event(event) => self.on_event(now, event, outputs),
@@ -352,7 +361,7 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, transmit: Transmit, demux: &mut Demux, outputs: &mut Outputs) {
+    fn send(&mut self, now: Instant, transmit: Transmit, demux: &mut Demux, outputs: &mut Outputs) {
         let pair = (transmit.source, transmit.destination);
         let replaced = demux.learn(&mut self.traces, pair, &transmit.contents);
         self.replaced.extend(replaced);
@@ -360,8 +369,7 @@ impl Connection {
             outputs.replaced.append(&mut self.replaced);
         }
         let is_data = Kind::of(&transmit.contents) == Kind::Dtls;
-        if is_data && self.remote != Some(transmit.destination) {
-            self.remote = Some(transmit.destination);
+        if is_data && self.paths.send(now, pair) {
             outputs.events.push_back(Event::Changed { key: self.key });
         }
         outputs.send(transmit);

@@ -13,7 +13,6 @@ use super::{
     super::description::{self, MAX_CANDIDATES},
     Connection, INIT_LABEL, Ingredients, PATH_TIMEOUT, Phase, Role,
 };
-use crate::{reach::Reach, signaling::Notice};
 
 /// SCTP's number of that channel: agreed beforehand, so that nothing is sent for it, and far from
 /// those that are counted up.
@@ -102,35 +101,5 @@ impl Connection {
                 Ok(())
             });
         }
-    }
-
-    pub(super) fn add_local_candidate(&mut self, candidate: Candidate) {
-        // Datagrams from this machine to itself leave no other way.
-        if candidate.addr().ip().is_loopback() && self.reach != Reach::Machine {
-            return;
-        }
-        self.run(|rtc| Ok(rtc.add_local_candidate(candidate).is_some()));
-    }
-
-    /// This machine has got an address, or found out how it looks from outside. To be told to the other
-    /// side, if it may know.
-    pub(in super::super) fn on_local_candidate(
-        &mut self,
-        now: Instant,
-        candidate: &Candidate,
-    ) -> Option<Notice> {
-        self.add_local_candidate(candidate.clone());
-        self.tick(now);
-        let may_know = self.is_in_setup() && description::may_use(candidate, self.reach);
-        may_know.then(|| Notice::Candidate {
-            setup: self.setup,
-            candidate: candidate.to_sdp_string(),
-        })
-    }
-
-    /// This machine has lost an address.
-    pub(in super::super) fn remove_local_candidate(&mut self, now: Instant, candidate: &Candidate) {
-        self.run(|rtc| Ok(rtc.direct_api().invalidate_candidate(candidate)));
-        self.tick(now);
     }
 }

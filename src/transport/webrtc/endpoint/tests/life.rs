@@ -168,3 +168,66 @@ fn an_address_that_changes_does_not_end_the_connection() {
         lab.assert_empty();
     }
 }
+
+/// Two ends with two addresses each, and a connection of theirs that has settled.
+fn settled(seed: u64) -> (Lab, Key, Key) {
+    let mut lab = Lab::new(seed);
+    for n in [0, 1] {
+        let now = lab.now;
+        lab.ends[n].endpoint.add_address(now, address(n, 1));
+    }
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let sent = pattern(2000);
+    assert_eq!(lab.transfer((0, a), (1, b), &sent), sent);
+    assert_eq!(lab.transfer((1, b), (0, a), &sent), sent);
+    lab.run(SECOND * 40);
+    (lab, a, b)
+}
+
+#[test]
+fn of_a_settled_connection_only_the_path_in_use_is_checked() {
+    let (mut lab, a, b) = settled(1);
+    let before = lab.datagrams;
+    lab.run(SECOND * 30);
+    // A check and its answer, each way, every 3 s.
+    let count = lab.datagrams - before;
+    assert!((36..=44).contains(&count), "{count} datagrams in 30 s");
+    lab.finish((0, a), (1, b));
+}
+
+#[test]
+fn when_the_path_in_use_dies_another_takes_its_place() {
+    for seed in 0..50 {
+        let (mut lab, a, b) = settled(seed);
+        let idle = MS * lab.rng.random_range(0..20_000);
+        lab.run(idle);
+        let dead = lab.ends[0].endpoint.remote(a).unwrap();
+        lab.dead.insert(dead);
+        lab.run(SECOND * 20);
+        let sent = pattern(50_000);
+        assert_eq!(lab.transfer((0, a), (1, b), &sent), sent, "seed {seed}");
+        assert_eq!(lab.transfer((1, b), (0, a), &sent), sent, "seed {seed}");
+        assert_ne!(lab.ends[0].endpoint.remote(a), Some(dead));
+        lab.release(0, a);
+        lab.release(1, b);
+        lab.assert_empty();
+    }
+}
+
+#[test]
+fn a_settled_connection_survives_the_loss_of_the_address_it_uses() {
+    for seed in 0..50 {
+        let (mut lab, a, b) = settled(seed);
+        let lost = lab.ends[0].endpoint.remote(a).unwrap();
+        let now = lab.now;
+        lab.ends[1].endpoint.remove_address(now, lost);
+        lab.collect(1);
+        lab.run(SECOND * 20);
+        let sent = pattern(50_000);
+        assert_eq!(lab.transfer((0, a), (1, b), &sent), sent, "seed {seed}");
+        assert_eq!(lab.transfer((1, b), (0, a), &sent), sent, "seed {seed}");
+        lab.release(0, a);
+        lab.release(1, b);
+        lab.assert_empty();
+    }
+}
