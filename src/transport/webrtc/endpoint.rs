@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
     sync::Arc,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use libp2p::PeerId;
@@ -45,6 +45,14 @@ const MAX_SETUPS: usize = 512;
 /// The most datagrams that wait for a socket. It takes more than a second of sending to get there;
 /// what comes then is lost, as it would be in the network.
 const MAX_TRANSMITS: usize = 16 * 1024;
+
+/// How much later than asked for a connection is called that waits for seconds: until another one is
+/// called anyway. An idle node wakes up ten times a second then, however many peers it has.
+const TIMER_SLACK: Duration = Duration::from_millis(100);
+
+/// From when on a wait can be so inexact, but in a set-up. Those in an exchange with the other side are
+/// shorter.
+const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// The longest message: libp2p's framing makes none above 16 KiB, and others may be less exact.
 const MAX_MESSAGE_SIZE: u32 = 64 * 1024;
@@ -416,7 +424,7 @@ impl Endpoint {
             return Read::Closed;
         };
         let read = connection.read(now, channel, buffer);
-        self.schedule(key);
+        self.schedule(now, key);
         read
     }
 
@@ -491,7 +499,7 @@ impl Endpoint {
         if connection.is_closed() {
             self.demux.remove(&connection.traces);
         }
-        self.schedule(key);
+        self.schedule(now, key);
         if self
             .connections
             .get(&key)
@@ -502,11 +510,18 @@ impl Endpoint {
     }
 
     /// Has a connection called when it wants to be.
-    fn schedule(&mut self, key: Key) {
+    fn schedule(&mut self, now: Instant, key: Key) {
         let Some(connection) = self.connections.get_mut(&key) else {
             return;
         };
-        let deadline = connection.deadline();
+        let deadline = connection.deadline().map(|at| {
+            if connection.is_in_setup() || at < now + LONG_WAIT {
+                return at;
+            }
+            let latest = at + TIMER_SLACK;
+            let others = self.deadlines.range((at, Key(0))..(latest, Key(0)));
+            others.map(|(at, _)| *at).next().unwrap_or(latest)
+        });
         let before = std::mem::replace(&mut connection.scheduled, deadline);
         if before != deadline {
             before.map(|at| self.deadlines.remove(&(at, key)));

@@ -231,3 +231,26 @@ fn a_settled_connection_survives_the_loss_of_the_address_it_uses() {
         lab.assert_empty();
     }
 }
+
+#[test]
+fn an_idle_end_wakes_up_ten_times_a_second_however_many_peers_it_has() {
+    let mut lab = Lab::new(1);
+    let mut links = Vec::new();
+    for n in 1..100 {
+        let n = if n == 1 { n } else { lab.add() };
+        links.push((n, lab.connect(n, 0).unwrap()));
+    }
+    lab.run(SECOND * 30);
+    let (end, mut wakes) = (lab.now + SECOND * 30, 0);
+    while lab.now < end {
+        let deadline = lab.ends[0].endpoint.next_deadline();
+        lab.step();
+        wakes += usize::from(deadline == Some(lab.now));
+    }
+    assert!(wakes <= 330, "{wakes} in 30 s");
+    for (n, (theirs, ours)) in links {
+        lab.release(n, theirs);
+        lab.release(0, ours);
+    }
+    lab.assert_empty();
+}
