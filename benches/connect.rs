@@ -31,11 +31,11 @@ use libp2p::{
     swarm::{SwarmEvent, dummy},
 };
 use libp2p_webrtc::tokio as webrtc;
-use pxp::Incoming;
+use pxp::{Incoming, Via};
 use tokio::{sync::Barrier, time::timeout};
 
 use self::{
-    common::{PATIENCE, Process, Result, Route, median, milliseconds, quantile, report},
+    common::{PATIENCE, Process, Result, median, milliseconds, quantile, report},
     floor::Floor,
     source::{
         config, error, id, message,
@@ -124,7 +124,7 @@ async fn get_new_peer(asker: &mut Swarm<pxp::Behaviour>) -> Option<f64> {
         common::disconnect(asker, peer).await;
     }
     match found {
-        Ok(Ok((_, Route::Signaled))) => Some(time),
+        Ok(Ok((_, Via::Signaled))) => Some(time),
         failure => {
             println!("failed after {time:.1} ms: {failure:?}");
             None

@@ -26,7 +26,7 @@ use web_time::Instant;
 use self::source::{
     config::{self, Config, Limits, Rate},
     error::{self, SignalError},
-    event,
+    event::{self, Via},
     exchange::{self, Established, Exchange, Input, Output, Side},
     id::{self, NetworkId, NetworkTag, RequestId, Salt, SessionId},
     message::{self, Envelope, Frame, GetPeers, Hello, Path, Seal, Signal, SignalBody},
@@ -93,13 +93,13 @@ impl Introducer {
     fn add(&mut self, connection: ConnectionId, network: &NetworkId) {
         let (peer, salt) = (PeerId::random(), Salt(self.rng.random()));
         let remote = "/ip4/9.9.9.9/tcp/1".parse().unwrap();
-        let (side, is_stream) = (Side::Listener, false);
+        let (side, via) = (Side::Listener, Via::Direct);
         let established = Established {
             connection,
             peer,
             side,
             remote,
-            is_stream,
+            via,
         };
         let networks = vec![NetworkTag::new(&peer, salt, network)];
         let hello = Hello {

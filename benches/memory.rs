@@ -7,14 +7,14 @@ mod common;
 use std::{fs, time::Duration};
 
 use libp2p::identity::Keypair;
-use pxp::Incoming;
+use pxp::{Incoming, Via};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, stdin},
     runtime::Handle,
     time::{sleep, timeout},
 };
 
-use self::common::{PATIENCE, Process, Result, Route};
+use self::common::{PATIENCE, Process, Result};
 
 /// With so many peers everything that is there anyhow has come, and the heap has begun to grow.
 const FEW: usize = 10;
@@ -72,8 +72,8 @@ async fn connect(count: usize, introducer: &str) -> Result<()> {
         let config = common::config()?.with_incoming(Incoming::Refuse);
         let mut peer = common::node(Keypair::generate_ed25519(), config)?;
         common::join(&mut peer, introducer).await?;
-        let (_, route) = timeout(PATIENCE, common::get_new_peer(&mut peer)).await??;
-        if route != Route::Signaled {
+        let (_, via) = timeout(PATIENCE, common::get_new_peer(&mut peer)).await??;
+        if via != Via::Signaled {
             return Err("the node was reached in another way".into());
         }
         tokio::spawn(async move { match common::run(&mut peer).await {} });

@@ -30,6 +30,7 @@ use libp2p::{
     swarm::{NetworkBehaviour, SwarmEvent},
 };
 use libp2p_stream::Control;
+use pxp::{PxpEvent, Via};
 
 use self::{
     common::{Process, Result, median, report},
@@ -137,13 +138,12 @@ async fn find(introducer: &str) -> Result<Sender> {
     join(&mut node, introducer).await?;
     node.behaviour_mut().pxp.get_new_peer()?;
     loop {
-        if let SwarmEvent::ConnectionEstablished {
-            peer_id, endpoint, ..
-        } = node.select_next_some().await
+        if let SwarmEvent::Behaviour(NodeEvent::Pxp(PxpEvent::Connected { peer, via, .. })) =
+            node.select_next_some().await
         {
-            return match common::is_signaled(endpoint.get_remote_address()) {
-                true => Ok(Sender::new(node, peer_id)),
-                false => Err("the receiver was reached in another way".into()),
+            return match via {
+                Via::Signaled => Ok(Sender::new(node, peer)),
+                via => Err(format!("the receiver was reached in another way: {via:?}").into()),
             };
         }
     }

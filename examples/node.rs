@@ -261,8 +261,10 @@ fn print_dial_error(swarm: &Swarm<Node>, error: &DialError) {
 fn print_event(swarm: &Swarm<Node>, event: PxpEvent) {
     let count = swarm.behaviour().pxp.peers().len();
     match event {
-        PxpEvent::Connected { peer, origin, .. } => {
-            println!("connected to {peer} ({origin:?}), {count} peers");
+        PxpEvent::Connected {
+            peer, origin, via, ..
+        } => {
+            println!("connected to {peer} ({origin:?}, {via:?}), {count} peers");
         }
         PxpEvent::Disconnected { peer } => println!("disconnected from {peer}, {count} peers"),
         PxpEvent::QueryFailed { error, .. } => println!("no new peer: {error}"),

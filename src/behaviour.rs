@@ -17,6 +17,7 @@ use libp2p::{
         transport::{PortUse, TransportError},
     },
     identity::Keypair,
+    multiaddr::Protocol,
     swarm::{
         CloseConnection, ConnectionDenied, ConnectionId, DialError, ExternalAddresses, FromSwarm,
         ListenAddresses, ListenError, ListenOpts, NetworkBehaviour, NotifyHandler, THandler,
@@ -30,7 +31,7 @@ use web_time::Instant;
 use crate::{
     config::{Config, Incoming},
     error::{JoinError, LinkError, StartQueryError, StreamError},
-    event::PxpEvent,
+    event::{PxpEvent, Via},
     exchange::{Established, Exchange, Input, Output, Side},
     handler::{FromLink, Handler, Role, ToLink},
     id::{NetworkId, QueryId},
@@ -390,17 +391,17 @@ impl NetworkBehaviour for Behaviour {
             FromSwarm::ConnectionEstablished(established) => {
                 let connection = established.connection_id;
                 let endpoint = established.endpoint;
-                let address = stream_address(endpoint);
-                let is_stream = route::is_stream(address);
-                if is_stream {
-                    self.streams.insert(connection, address.clone());
+                let via = via(endpoint);
+                if via == Via::Stream {
+                    let address = stream_address(endpoint).clone();
+                    self.streams.insert(connection, address);
                 }
                 self.tell(Input::Established(Established {
                     connection,
                     peer: established.peer_id,
                     side: side(endpoint),
                     remote: endpoint.get_remote_address().clone(),
-                    is_stream,
+                    via,
                 }));
             }
             FromSwarm::AddressChange(change) => self.tell(Input::Moved {
@@ -483,6 +484,17 @@ fn side(endpoint: &ConnectedPoint) -> Side {
             ..
         } => Side::Dialer,
         _ => Side::Listener,
+    }
+}
+
+fn via(endpoint: &ConnectedPoint) -> Via {
+    let is_webrtc = |part| part == Protocol::WebRTC;
+    match endpoint.get_remote_address() {
+        _ if route::is_stream(stream_address(endpoint)) => Via::Stream,
+        // One that a relay carries is the relay's, whatever else its address names.
+        _ if endpoint.is_relayed() => Via::Relayed,
+        address if address.iter().any(is_webrtc) => Via::Signaled,
+        _ => Via::Direct,
     }
 }
 

@@ -23,6 +23,8 @@ pub enum PxpEvent {
         networks: Vec<NetworkId>,
         /// How it came about.
         origin: Origin,
+        /// Which way the connection goes.
+        via: Via,
     },
     /// A peer's last link ended.
     Disconnected {
@@ -48,6 +50,21 @@ pub enum PxpEvent {
     },
     /// [`Behaviour::close`](crate::Behaviour::close) is done: no link is left and none will come.
     Closed,
+}
+
+/// Which way a connection goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Via {
+    /// WebRTC that was set up by signals, from one end to the other.
+    Signaled,
+    /// One of the swarm's transports, webrtc-direct or TCP for instance, from one end to the other.
+    Direct,
+    /// Through a circuit relay (libp2p's specification "Circuit Relay v2").
+    Relayed,
+    /// The stream that was given to [`Behaviour::connect`](crate::Behaviour::connect) or
+    /// [`Behaviour::accept`](crate::Behaviour::accept).
+    Stream,
 }
 
 /// How a peer was met.

@@ -31,7 +31,7 @@ use self::{
 use crate::{
     config::{Candidates, Config, Incoming, Limits},
     error::{JoinError, LinkError, QueryError, Refusal},
-    event::PxpEvent,
+    event::{PxpEvent, Via},
     id::{NetworkId, SessionId},
     message::{Frame, MAX_NETWORKS, Seal},
     reach::Reach,
@@ -110,8 +110,7 @@ pub(crate) struct Established {
     pub(crate) side: Side,
     /// Where the remote is, as far as the transport knows.
     pub(crate) remote: Multiaddr,
-    /// Whether the connection runs on a stream of the caller.
-    pub(crate) is_stream: bool,
+    pub(crate) via: Via,
 }
 
 /// What the core wants done.

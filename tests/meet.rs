@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use common::*;
 use libp2p::swarm::SwarmEvent;
-use pxp::{Origin, PxpEvent};
+use pxp::{Origin, PxpEvent, Via};
 
 /// Asks for a new peer and returns the address at which it was reached.
 async fn meet(nodes: &mut [Node; 3]) -> String {
@@ -20,8 +20,13 @@ async fn meet(nodes: &mut [Node; 3]) -> String {
             address = Some(endpoint.get_remote_address().to_string());
             None
         }
-        SwarmEvent::Behaviour(PxpEvent::Connected { peer, origin, .. }) if node == 0 => {
+        SwarmEvent::Behaviour(PxpEvent::Connected {
+            peer, origin, via, ..
+        }) if node == 0 => {
             assert_eq!((peer, origin), (c, Origin::Found(query)));
+            let is_signaled = address.as_ref()?.starts_with("/webrtc/p2p/");
+            assert_eq!(via == Via::Signaled, is_signaled, "{via:?}");
+            assert!(matches!(via, Via::Signaled | Via::Direct), "{via:?}");
             Some(())
         }
         _ => None,

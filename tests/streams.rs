@@ -21,7 +21,7 @@ use libp2p::{
     swarm::{ConnectionId, SwarmEvent, dummy},
     tcp, yamux,
 };
-use pxp::{Duplex, LinkError, Origin, PxpEvent, StreamError};
+use pxp::{Duplex, LinkError, Origin, PxpEvent, StreamError, Via};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::{
     io::DuplexStream,
@@ -96,9 +96,10 @@ async fn a_link_has_the_right_roles(ends: (impl Duplex, impl Duplex)) {
                 connection,
                 networks,
                 origin,
+                via,
                 ..
             }) => {
-                assert_eq!(peer, ids[1 - node]);
+                assert_eq!((peer, via), (ids[1 - node], Via::Stream));
                 assert_eq!(networks, ["test".parse().unwrap()]);
                 told_here.connected = Some((connection, origin));
             }

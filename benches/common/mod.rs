@@ -18,7 +18,7 @@ use libp2p::{
     swarm::{NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
-use pxp::{Candidate, Config, Limits, NetworkId, Origin, PxpEvent, Rate};
+use pxp::{Candidate, Config, Limits, NetworkId, Origin, PxpEvent, Rate, Via};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -137,48 +137,21 @@ pub async fn until<B: NetworkBehaviour>(node: &mut Swarm<B>, is_so: impl Fn(&B) 
     }
 }
 
-/// Asks for a new peer, waits until it is there, and tells how it was reached.
-pub async fn get_new_peer(node: &mut Swarm<pxp::Behaviour>) -> Result<(PeerId, Route)> {
+/// Asks for a new peer, waits until it is there, and tells which way it is reached.
+pub async fn get_new_peer(node: &mut Swarm<pxp::Behaviour>) -> Result<(PeerId, Via)> {
     let query = node.behaviour_mut().get_new_peer()?;
-    let mut signaled = None;
     loop {
         match node.select_next_some().await {
-            SwarmEvent::ConnectionEstablished {
-                connection_id,
-                endpoint,
-                ..
-            } if is_signaled(endpoint.get_remote_address()) => signaled = Some(connection_id),
             SwarmEvent::Behaviour(PxpEvent::Connected {
                 peer,
-                connection,
                 origin: Origin::Found(found),
+                via,
                 ..
-            }) if found == query => {
-                let is_signaled = signaled == Some(connection);
-                let route = if is_signaled {
-                    Route::Signaled
-                } else {
-                    Route::Other
-                };
-                return Ok((peer, route));
-            }
+            }) if found == query => return Ok((peer, via)),
             SwarmEvent::Behaviour(PxpEvent::QueryFailed { error, .. }) => return Err(error.into()),
             _ => {}
         }
     }
-}
-
-/// What kind of connection leads to a peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
-    /// Set up by signals.
-    Signaled,
-    /// As by webrtc-direct, which is dialed where that fails.
-    Other,
-}
-
-pub fn is_signaled(address: &Multiaddr) -> bool {
-    address.iter().any(|part| part == Protocol::WebRTC)
 }
 
 /// Ends the connection, and waits until it is gone here.

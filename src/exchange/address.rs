@@ -102,12 +102,6 @@ pub(super) fn is_webrtc(address: &Multiaddr) -> bool {
         .any(|part| matches!(part, Protocol::WebRTCDirect | Protocol::WebRTC))
 }
 
-/// Whether a connection over `address` is one that our own transport made by signals. One that a relay
-/// carries is the relay's, whatever else its address names.
-pub(super) fn is_signaled(address: &Multiaddr) -> bool {
-    has_signaling(address) && !is_circuit(address)
-}
-
 fn has_signaling(address: &Multiaddr) -> bool {
     address.iter().any(|part| part == Protocol::WebRTC)
 }
@@ -184,20 +178,18 @@ mod tests {
     fn a_signaled_connection_is_known_as_such_and_as_near_as_its_way_shows() {
         let peer = PeerId::random();
         let circuit = format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}/p2p-circuit");
-        for (address, is_ours, reach) in [
-            ("/webrtc", true, Reach::Global),
-            ("/ip4/127.0.0.1/udp/1/webrtc", true, Reach::Machine),
-            ("/ip6/fd00::1/udp/1/webrtc", true, Reach::Site),
-            ("/ip4/9.9.9.9/udp/1/webrtc", true, Reach::Global),
-            ("/ip4/10.0.0.1/udp/1/webrtc-direct", false, Reach::Site),
-            (&format!("{circuit}/webrtc"), false, Reach::Global),
+        for (address, reach) in [
+            ("/webrtc", Reach::Global),
+            ("/ip4/127.0.0.1/udp/1/webrtc", Reach::Machine),
+            ("/ip6/fd00::1/udp/1/webrtc", Reach::Site),
+            ("/ip4/9.9.9.9/udp/1/webrtc", Reach::Global),
+            ("/ip4/10.0.0.1/udp/1/webrtc-direct", Reach::Site),
+            (&format!("{circuit}/webrtc"), Reach::Global),
         ] {
             let address = addr(address).with(Protocol::P2p(peer));
-            assert_eq!(is_signaled(&address), is_ours, "{address}");
             assert_eq!(reach_of_introducer(&address), reach, "{address}");
             assert!(is_webrtc(&address), "{address}");
         }
-        assert!(is_signaled(&signaled(peer)));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use super::{Exchange, Output, attempt::Glare, negotiation::Negotiation, timer::E
 use crate::{
     config::Incoming,
     error::{Refusal, SignalError},
+    event::Via,
     id::{ExchangeId, NetworkId, NetworkTag, SessionId},
     message::{Description, Signal, SignalContent},
     reach::Reach,
@@ -314,14 +315,10 @@ impl Exchange {
     /// A peer is there: its introduction is over, if that is how it came. Who it was by. An offer that
     /// is not answered, or a set-up that is under way still, comes from a peer that has left the
     /// connection which is greeted only now, and is coming back.
-    pub(super) fn end_introduction_by(
-        &mut self,
-        peer: &PeerId,
-        is_signaled: bool,
-    ) -> Option<PeerId> {
+    pub(super) fn end_introduction_by(&mut self, peer: &PeerId, via: Via) -> Option<PeerId> {
         let introduction = self.answers.introduced.get(peer)?;
-        let is_coming =
-            introduction.unanswered.is_some() || is_signaled && introduction.setup.is_some();
+        let is_coming = introduction.unanswered.is_some()
+            || via == Via::Signaled && introduction.setup.is_some();
         match is_coming {
             true => None,
             false => self.end_introduction(peer),

@@ -7,13 +7,13 @@ use web_time::Instant;
 
 use super::{
     Established, Exchange, Output, Phase, Side,
-    address::{is_signaled, is_webrtc, reach_of_introducer},
-    link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, Watch, tags},
+    address::{is_webrtc, reach_of_introducer},
+    link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, tags},
     rate::Allowance,
 };
 use crate::{
     error::{LinkError, ProtocolError, Refusal},
-    event::{Origin, PxpEvent},
+    event::{Origin, PxpEvent, Via},
     message::{Frame, Hello, Refuse, Subject},
 };
 
@@ -63,7 +63,7 @@ impl Exchange {
             peer,
             side,
             remote,
-            is_stream,
+            via,
         } = established;
         let is_ours = match side {
             Side::Dialer => self.dials.remove(&connection).is_some(),
@@ -76,22 +76,17 @@ impl Exchange {
                 .outputs
                 .push_back(Output::CloseConnection { peer, connection });
         }
-        let is_signaled = is_signaled(&remote);
         let link = Link {
             peer,
             side,
-            purpose: if is_ours || is_stream {
+            purpose: if is_ours || via == Via::Stream {
                 Purpose::Exchange
             } else {
                 Purpose::Shared
             },
             reach: reach_of_introducer(&remote).min(self.reach),
             is_webrtc: is_webrtc(&remote),
-            watch: if is_signaled {
-                Watch::Transport
-            } else {
-                Watch::Link
-            },
+            via,
             state: State::Waiting {
                 until: now + HELLO_TIMEOUT,
             },
@@ -99,7 +94,7 @@ impl Exchange {
         };
         self.links.insert(connection, link);
         self.wake_link(connection);
-        if is_signaled {
+        if via == Via::Signaled {
             self.on_set_up(&peer, side);
         }
         if is_ours {
@@ -272,7 +267,7 @@ impl Exchange {
         };
         let told_accepting = *accepting;
         let peer = link.peer;
-        let mut live = Live::new(hello, *salt, announced.clone(), link.watch, now);
+        let mut live = Live::new(hello, *salt, announced.clone(), link.via, now);
         live.recognise(&self.networks, &peer);
         if live.shared().next().is_none() {
             return self.refuse_network(now, connection);
@@ -293,14 +288,14 @@ impl Exchange {
         let Some(link) = self.links.get(&connection) else {
             return;
         };
-        let (side, is_signaled) = (link.side, matches!(link.watch, Watch::Transport));
+        let (side, via) = (link.side, link.via);
         let networks: Vec<_> = link
             .live()
             .into_iter()
             .flat_map(Live::shared)
             .cloned()
             .collect();
-        let introducer = self.end_introduction_by(&peer, is_signaled);
+        let introducer = self.end_introduction_by(&peer, via);
         let origin = match (self.end_found(&peer, &networks), introducer, side) {
             (Some(query), ..) => Origin::Found(query),
             (None, Some(by), _) => Origin::Introduced { by },
@@ -313,6 +308,7 @@ impl Exchange {
             connection,
             networks,
             origin,
+            via,
         });
         self.on_attempt_missed(now, &peer);
     }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     config::Rate,
     error::ProtocolError,
+    event::Via,
     id::{NetworkId, NetworkTag, Salt, SessionId},
     message::{Hello, Update},
     reach::Reach,
@@ -68,17 +69,6 @@ pub(super) enum Purpose {
     Exchange,
 }
 
-/// Who finds out that the remote is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Watch {
-    /// We do, by pings: for all we know, the transport does not notice.
-    Link,
-    /// Our own transport does, which sees each packet. A remote that reads slowly can hold up what
-    /// we get to see for longer than [`DEAD_AFTER`] without being gone, so that our own guess would
-    /// be worse. We answer its pings, but send none.
-    Transport,
-}
-
 /// By connection, looked up several times for each frame.
 pub(super) type Links = HashMap<ConnectionId, Link, BuildHasherDefault<ConnectionHasher>>;
 
@@ -95,7 +85,7 @@ pub(super) struct Link {
     /// How near the remote is: decides which addresses may be used through it.
     pub(super) reach: Reach,
     pub(super) is_webrtc: bool,
-    pub(super) watch: Watch,
+    pub(super) via: Via,
     pub(super) state: State,
     /// The timer that counts; earlier and later ones that fire are stale.
     pub(super) wake: Option<Instant>,
@@ -131,7 +121,7 @@ pub(super) struct Live {
     /// Our networks in the order in which the remote knows them.
     pub(super) announced: Arc<[NetworkId]>,
     pub(super) accepting: bool,
-    watch: Watch,
+    via: Via,
     pub(super) received: Instant,
     pub(super) pinged: Option<Instant>,
     pub(super) updated: Option<Instant>,
@@ -194,7 +184,7 @@ impl Live {
         hello: Hello,
         our_salt: Salt,
         announced: Arc<[NetworkId]>,
-        watch: Watch,
+        via: Via,
         now: Instant,
     ) -> Self {
         Self {
@@ -204,7 +194,7 @@ impl Live {
             networks: Vec::new(),
             announced,
             accepting: hello.accepting,
-            watch,
+            via,
             received: now,
             pinged: None,
             updated: None,
@@ -270,11 +260,18 @@ impl Live {
         tags(local, self.our_salt, networks)
     }
 
+    /// Whether our own transport finds out that the remote is gone, for it sees each packet. A remote
+    /// that reads slowly can hold up what we get to see for longer than [`DEAD_AFTER`] without being
+    /// gone, so that our own guess would be worse. We answer its pings, but send none.
+    fn is_watched(&self) -> bool {
+        self.via == Via::Signaled
+    }
+
     /// Whether it is time to ask whether the remote lives: after some silence, and again where so
     /// much time has passed since the last ping that this machine must have slept.
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         match self.pinged {
-            _ if self.watch == Watch::Transport => false,
+            _ if self.is_watched() => false,
             Some(pinged) => now >= pinged + DEAD_AFTER,
             None => now >= self.received + PING_AFTER,
         }
@@ -294,7 +291,7 @@ impl Live {
 
     fn deadline(&self) -> Option<Instant> {
         let silent = match self.pinged {
-            _ if self.watch == Watch::Transport => None,
+            _ if self.is_watched() => None,
             Some(pinged) => Some(pinged + (DEAD_AFTER - PING_AFTER)),
             None => Some(self.received + PING_AFTER),
         };

@@ -19,7 +19,7 @@ use super::{Established, Exchange, Input, Output, Side, address::signaled};
 use crate::{
     config::Config,
     error::{LinkError, QueryError, SignalError},
-    event::{Origin, PxpEvent},
+    event::{Origin, PxpEvent, Via},
     id::{NetworkId, QueryId},
     message::{Envelope, Frame, Seal, SignalBody},
     signaling::Command,
@@ -546,17 +546,16 @@ impl Sim {
             (listener, Side::Listener, dialer),
         ] {
             let peer = self.nodes[other].peer;
-            let remote = if is_signaled {
-                signaled(peer)
-            } else {
-                address(other)
+            let (remote, via) = match is_signaled {
+                true => (signaled(peer), Via::Signaled),
+                false => (address(other), Via::Direct),
             };
             let established = Established {
                 connection,
                 peer,
                 side,
                 remote,
-                is_stream: false,
+                via,
             };
             self.deliver(connection, node, Input::Established(established));
             if is_signaled {

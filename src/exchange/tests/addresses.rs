@@ -4,7 +4,10 @@
 use libp2p::Multiaddr;
 
 use super::*;
-use crate::exchange::{Established, Input, Output, Side};
+use crate::{
+    event::Via,
+    exchange::{Established, Input, Output, Side},
+};
 
 fn addr(s: &str) -> Multiaddr {
     s.parse().unwrap()
@@ -34,7 +37,7 @@ fn exchanged(introducer: &str, offered: &[&str]) -> (Vec<Multiaddr>, Vec<Multiad
             peer: peer(1),
             side: Side::Dialer,
             remote: addr(introducer),
-            is_stream: false,
+            via: Via::Direct,
         }),
     );
     core.handle(now, Input::LinkOpened { connection });

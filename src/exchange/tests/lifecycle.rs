@@ -5,6 +5,7 @@ use std::{io, sync::Arc};
 use super::*;
 use crate::{
     error::{JoinError, ProtocolError, StartQueryError},
+    event::Via,
     exchange::{Established, Input, Output, Side},
     id::Salt,
     message::{Hello, Update},
@@ -286,7 +287,7 @@ fn a_connection_without_a_link_is_given_up_in_silence_after_the_end() {
         peer: peer(9),
         side: Side::Dialer,
         remote: address(9),
-        is_stream: true,
+        via: Via::Stream,
     };
     let core = &mut sim.nodes[0].core;
     core.handle(sim.now, Input::Established(established));
@@ -310,7 +311,7 @@ fn a_stream_on_which_no_link_comes_about_is_reported_and_closed_after_ten_second
         peer: peer(9),
         side: Side::Listener,
         remote: address(9),
-        is_stream: true,
+        via: Via::Stream,
     };
     let core = &mut sim.nodes[0].core;
     core.handle(sim.now, Input::Established(established));
