@@ -1,8 +1,6 @@
 //! Streams that the caller brings are connections like any other, and whatever is wrong with one
 //! of them is told in one typed event.
 
-mod common;
-
 use std::{
     io,
     pin::Pin,
@@ -11,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::*;
+use crate::common::*;
 use futures::{AsyncRead, AsyncWrite, AsyncWriteExt, StreamExt, task::AtomicWaker};
 use libp2p::{
     Swarm, SwarmBuilder,

@@ -1,9 +1,7 @@
 //! Circuit relays, the last resort: a candidate's circuit address rides in its signed answer, and is
 //! dialed when there is no better way.
 
-mod common;
-
-use common::{config, drive, listen};
+use crate::common::{config, drive, listen};
 use libp2p::{
     Multiaddr, Swarm, SwarmBuilder,
     identity::Keypair,

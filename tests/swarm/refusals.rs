@@ -1,10 +1,8 @@
 //! Peers that do not want us, or are not what we look for.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use libp2p::{
     Multiaddr, PeerId,
     swarm::{SwarmEvent, dummy},

@@ -1,9 +1,7 @@
 //! The first link may run over any transport of the swarm, and whatever it runs on, it is good for
 //! an introduction. So is a link in one network of several, whatever the networks are called.
 
-mod common;
-
-use common::*;
+use crate::common::*;
 use libp2p::{Multiaddr, swarm::SwarmEvent};
 use pxp::{Config, NetworkId, Origin, PxpEvent, QueryError, StartQueryError};
 

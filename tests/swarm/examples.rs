@@ -1,12 +1,7 @@
 //! Each example does what it says when it is run like by a user.
-#![cfg(feature = "webrtc")]
-
-#[path = "common/process.rs"]
-mod process;
-
 use std::time::{Duration, Instant};
 
-use process::Process;
+use crate::process::Process;
 use sha2::{Digest, Sha256};
 
 #[tokio::test]

@@ -1,10 +1,8 @@
 //! New peers are met through peers, over real transports.
 
-mod common;
-
 use std::time::Duration;
 
-use common::*;
+use crate::common::*;
 use libp2p::swarm::SwarmEvent;
 use pxp::{Origin, PxpEvent, Via};
 

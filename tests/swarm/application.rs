@@ -1,8 +1,6 @@
 //! A new peer is for the application: any protocol of the swarm runs over the new connection.
 
-mod common;
-
-use common::{config, drive, listen, swarm};
+use crate::common::{config, drive, listen, swarm};
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt};
 use libp2p::{
     StreamProtocol, Swarm,
@@ -39,7 +37,7 @@ async fn node() -> Swarm<Application> {
 /// A (0) and C (2), which have just met through B (1).
 async fn met() -> [Swarm<Application>; 3] {
     let mut nodes = [node().await, node().await, node().await];
-    let address = common::address(&nodes[1], "/tcp/");
+    let address = crate::common::address(&nodes[1], "/tcp/");
     nodes[0].dial(address.clone()).unwrap();
     nodes[2].dial(address).unwrap();
     let mut connected = 0;
