@@ -20,11 +20,11 @@ use web_time::Instant;
 pub(crate) use self::link::Side;
 use self::{
     address::OwnAddresses,
+    allowance::Allowance,
     answer::Answers,
     lifecycle::End,
     link::{Link, Links, Live, State},
     query::Queries,
-    rate::Allowance,
     roster::Roster,
     timer::{Expiries, Timer, Timers},
 };
@@ -39,6 +39,7 @@ use crate::{
 };
 
 mod address;
+mod allowance;
 mod answer;
 mod attempt;
 mod introduce;
@@ -46,7 +47,6 @@ mod lifecycle;
 mod link;
 mod negotiation;
 mod query;
-mod rate;
 mod roster;
 mod setup;
 #[cfg(test)]

@@ -20,6 +20,7 @@ mod exchange;
 mod handler;
 mod id;
 mod message;
+mod rate;
 mod reach;
 mod route;
 mod signaling;

@@ -8,8 +8,8 @@ use web_time::Instant;
 use super::{
     Established, Exchange, Output, Phase, Side,
     address::{is_signaled, is_webrtc, reach_of_introducer},
+    allowance::Allowance,
     link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, Watch, tags},
-    rate::Allowance,
 };
 use crate::{
     error::{LinkError, ProtocolError, Refusal},

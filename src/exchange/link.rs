@@ -12,15 +12,13 @@ use std::{
 use libp2p::{PeerId, swarm::ConnectionId};
 use web_time::Instant;
 
-use super::{
-    introduce::{Leg, Offered},
-    rate::Bucket,
-};
+use super::introduce::{Leg, Offered};
 use crate::{
     config::Rate,
     error::ProtocolError,
     id::{NetworkId, NetworkTag, Salt, SessionId},
     message::{Hello, Update},
+    rate::Bucket,
     reach::Reach,
 };
 

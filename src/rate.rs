@@ -2,17 +2,17 @@
 
 use web_time::Instant;
 
-use crate::config::{Limits, Rate};
+use crate::config::Rate;
 
 /// How much of a [`Rate`] is left.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     left: f64,
     at: Instant,
 }
 
 impl Bucket {
-    pub(super) fn full(rate: Rate, now: Instant) -> Self {
+    pub(crate) fn full(rate: Rate, now: Instant) -> Self {
         Self {
             left: rate.burst.into(),
             at: now,
@@ -20,10 +20,8 @@ impl Bucket {
     }
 
     /// Takes one, if there is one.
-    pub(super) fn take(&mut self, rate: Rate, now: Instant) -> bool {
-        let earned =
-            now.saturating_duration_since(self.at).as_secs_f64() * f64::from(rate.per_second);
-        self.left = (self.left + earned).min(rate.burst.into());
+    pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        self.left = self.earned(rate, now);
         self.at = self.at.max(now);
         let is_enough = self.left >= 1.0;
         if is_enough {
@@ -31,28 +29,10 @@ impl Bucket {
         }
         is_enough
     }
-}
 
-/// What one peer may still ask of us, over all its links together.
-#[derive(Debug)]
-pub(super) struct Allowance {
-    pub(super) requests: Bucket,
-    /// Introductions that the peer asks us to carry.
-    pub(super) asked: Bucket,
-    /// Introductions that we carry to the peer.
-    pub(super) carried: Bucket,
-    /// Introductions that the peer carries to us.
-    pub(super) brought: Bucket,
-}
-
-impl Allowance {
-    pub(super) fn full(limits: &Limits, now: Instant) -> Self {
-        Self {
-            requests: Bucket::full(limits.requests, now),
-            asked: Bucket::full(limits.introductions, now),
-            carried: Bucket::full(limits.introductions, now),
-            brought: Bucket::full(limits.introductions, now),
-        }
+    fn earned(&self, rate: Rate, now: Instant) -> f64 {
+        let time = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.left + time * f64::from(rate.per_second)).min(rate.burst.into())
     }
 }
 
