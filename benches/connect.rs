@@ -11,6 +11,7 @@ mod source {
     pub(crate) mod error;
     pub(crate) mod id;
     pub(crate) mod message;
+    pub(crate) mod rate;
     pub(crate) mod reach;
     pub(crate) mod route;
     pub(crate) mod signaling;
@@ -38,7 +39,7 @@ use self::{
     common::{PATIENCE, Process, Result, Route, median, milliseconds, quantile, report},
     floor::Floor,
     source::{
-        config, error, id, message,
+        config, error, id, message, rate,
         reach::{self, Reach},
         route, signaling, transport,
     },

@@ -9,6 +9,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroU16,
     sync::Arc,
     time::Duration,
 };
@@ -165,6 +166,8 @@ pub(crate) struct Exchange {
     answers: Answers,
     /// Whether there is a transport that is set up by signals.
     has_signaling: bool,
+    /// Where our signaled transport answers STUN, if it does.
+    stun_port: Option<NonZeroU16>,
     /// How many set-ups have begun.
     setups: u64,
     timers: Timers,
@@ -204,6 +207,7 @@ impl Exchange {
             queries: Queries::default(),
             answers: Answers::default(),
             has_signaling: false,
+            stun_port: None,
             setups: 0,
             timers: Timers::default(),
             expiry_timer: None,

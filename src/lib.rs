@@ -53,7 +53,7 @@ pub use transport::Transport;
 /// panic. An application that installs its own does so before.
 pub fn new(key: &Keypair, config: Config) -> (Transport, Behaviour) {
     let (behaviour_port, transport_port) = route::ports();
-    let transport = Transport::new(key, transport_port, config.ice_servers.clone());
+    let transport = Transport::new(key, transport_port, config.stun.clone());
     let behaviour = Behaviour::new(key, config).with_port(behaviour_port);
     (transport, behaviour)
 }

@@ -30,6 +30,12 @@ impl Bucket {
         is_enough
     }
 
+    /// Whether nothing is missing any more, so that it need not be remembered.
+    #[cfg(any(feature = "webrtc", test))]
+    pub(crate) fn is_full(&self, rate: Rate, now: Instant) -> bool {
+        self.earned(rate, now) >= rate.burst.into()
+    }
+
     fn earned(&self, rate: Rate, now: Instant) -> f64 {
         let time = now.saturating_duration_since(self.at).as_secs_f64();
         (self.left + time * f64::from(rate.per_second)).min(rate.burst.into())
@@ -46,9 +52,12 @@ mod tests {
     fn a_burst_is_served_and_credit_does_not_grow_past_it() {
         let (rate, start) = (Rate::new(3, 2), Instant::now());
         let mut bucket = Bucket::full(rate, start);
+        assert!(bucket.is_full(rate, start));
         assert_eq!((0..5).filter(|_| bucket.take(rate, start)).count(), 3);
         let soon = start + Duration::from_millis(500);
         assert_eq!((0..5).filter(|_| bucket.take(rate, soon)).count(), 1);
+        assert!(!bucket.is_full(rate, soon + Duration::from_millis(1499)));
+        assert!(bucket.is_full(rate, soon + Duration::from_millis(1500)));
         let much_later = start + Duration::from_secs(1_000_000);
         assert_eq!((0..5).filter(|_| bucket.take(rate, much_later)).count(), 3);
     }

@@ -7,6 +7,8 @@
 //! a connection that comes in for that of the peer's newest set-up, and so may miss the end of one
 //! where two of them race: the transport is to give up by itself what lasts too long.
 
+use std::num::NonZeroU16;
+
 use libp2p::PeerId;
 
 use crate::reach::Reach;
@@ -71,4 +73,7 @@ pub(crate) enum Notice {
     Described { setup: SetupId, sdp: Option<String> },
     /// Our end found one more address of its own since it was described.
     Candidate { setup: SetupId, candidate: String },
+    /// The transport tells on this UDP port who asks by STUN how it looks from outside. Said once, at
+    /// the start.
+    Serving { port: NonZeroU16 },
 }

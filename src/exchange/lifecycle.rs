@@ -156,7 +156,7 @@ impl Exchange {
             salt,
             networks: tags(&self.local, salt, &self.networks),
             accepting,
-            stun_port: None,
+            stun_port: self.stun_port,
         };
         if let Some(link) = self.links.get_mut(&connection) {
             link.state = State::Greeting {

@@ -51,6 +51,7 @@ impl Exchange {
                 None => self.on_answer_described(&setup, sdp),
             },
             Notice::Candidate { setup, candidate } => self.on_own_candidate(&setup, candidate),
+            Notice::Serving { port } => self.stun_port = Some(port),
         }
     }
 

@@ -26,7 +26,7 @@ use super::{
     shared::{Handle, Shared},
     socket::{Inbox, Outbox, Sockets},
 };
-use crate::config::IceServer;
+use crate::config::Stun;
 
 /// How many datagrams are handled before what they give rise to is taken out: `dimpl` keeps 30 of
 /// a connection's.
@@ -49,9 +49,12 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// If there is no socket, or no certificate.
-pub(super) fn start(runtime: &runtime::Handle, servers: Vec<IceServer>) -> io::Result<Handle> {
-    let sockets = Sockets::bind()?;
-    let endpoint = Endpoint::new().ok_or_else(|| io::Error::other("no certificate"))?;
+pub(super) fn start(runtime: &runtime::Handle, stun: Stun) -> io::Result<Handle> {
+    let sockets = bind(stun.service.unwrap_or(0))?;
+    let mut endpoint = Endpoint::new().ok_or_else(|| io::Error::other("no certificate"))?;
+    if stun.service.is_some() {
+        endpoint.serve_stun(sockets.port());
+    }
     let shared = Shared::new(endpoint);
     let handle = Handle::new(shared.clone());
     let deadline = Instant::now() + START_TIMEOUT;
@@ -61,12 +64,21 @@ pub(super) fn start(runtime: &runtime::Handle, servers: Vec<IceServer>) -> io::R
         inbox: Inbox::new(),
         outbox: Outbox::default(),
         interfaces: Interfaces::new(),
-        servers: servers::resolve(servers).fuse().boxed(),
+        servers: servers::resolve(stun.servers).fuse().boxed(),
         timer: Box::pin(sleep_until(deadline.into())),
         starting: Some(deadline),
         ending: None,
     });
     Ok(handle)
+}
+
+fn bind(wanted: u16) -> io::Result<Sockets> {
+    let sockets = Sockets::bind(wanted)?;
+    let port = sockets.port();
+    if wanted != 0 && wanted != port {
+        tracing::warn!(%wanted, %port, "the port is not to be had, so another one is used");
+    }
+    Ok(sockets)
 }
 
 struct Driver {

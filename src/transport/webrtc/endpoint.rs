@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
+    num::NonZeroU16,
     sync::Arc,
     time::Instant,
 };
@@ -24,6 +25,7 @@ use self::{
     connection::{Connection, Ingredients},
     demux::{Demux, Kind},
     stun::{Mapping, Stun},
+    stun_service::StunService,
 };
 use crate::{
     reach::Reach,
@@ -35,6 +37,7 @@ mod connection;
 mod demux;
 mod description;
 mod stun;
+mod stun_service;
 #[cfg(test)]
 mod tests;
 
@@ -149,6 +152,7 @@ pub(super) struct Endpoint {
     /// Those of this machine, with our ports.
     addresses: BTreeSet<SocketAddr>,
     stun: Stun,
+    stun_service: Option<StunService>,
     connections: HashMap<Key, Connection>,
     next_key: u64,
     /// The connections in set-up.
@@ -168,6 +172,7 @@ impl Endpoint {
             certificate,
             addresses: BTreeSet::new(),
             stun: Stun::default(),
+            stun_service: None,
             connections: HashMap::new(),
             next_key: 0,
             setups: HashMap::new(),
@@ -214,6 +219,15 @@ impl Endpoint {
     /// The STUN servers to be asked what our sockets look like from outside.
     pub(super) fn set_stun_servers(&mut self, now: Instant, servers: &[SocketAddr]) {
         self.stun.set_servers(now, servers);
+    }
+
+    /// Answers from now on who asks how it looks from outside, on our sockets' port.
+    pub(super) fn serve_stun(&mut self, port: u16) {
+        if let Some(port) = NonZeroU16::new(port) {
+            self.stun_service = Some(StunService::default());
+            let notice = Notice::Serving { port };
+            self.outputs.events.push_back(Event::Notice(notice));
+        }
     }
 
     pub(super) fn handle_command(&mut self, now: Instant, command: Command) {
@@ -328,6 +342,15 @@ impl Endpoint {
             && let Some(candidate) = reflexive(mapping)
         {
             self.add_candidate(now, &candidate);
+        } else if kind == Kind::Other
+            && let Some(service) = &mut self.stun_service
+            && let Some(contents) = service.answer(now, remote, datagram)
+        {
+            self.outputs.send(Transmit {
+                source: local,
+                destination: remote,
+                contents,
+            });
         }
     }
 

@@ -10,6 +10,7 @@ use std::{
 
 use ::stun::{
     agent::TransactionId,
+    fingerprint::FINGERPRINT,
     message::{BINDING_REQUEST, BINDING_SUCCESS, Getter, Message},
     xoraddr::XorMappedAddress,
 };
@@ -157,15 +158,20 @@ fn unspecified(address: &SocketAddr) -> SocketAddr {
     }
 }
 
-fn binding_request(transaction: TransactionId) -> Option<Vec<u8>> {
+pub(super) fn binding_request(transaction: TransactionId) -> Option<Vec<u8>> {
     let mut request = Message::new();
+    // With a fingerprint it is long enough for an answer that is not to be much longer.
     request
-        .build(&[Box::new(transaction), Box::new(BINDING_REQUEST)])
+        .build(&[
+            Box::new(transaction),
+            Box::new(BINDING_REQUEST),
+            Box::new(FINGERPRINT),
+        ])
         .ok()?;
     Some(request.raw)
 }
 
-fn decode(datagram: &[u8]) -> Option<Message> {
+pub(super) fn decode(datagram: &[u8]) -> Option<Message> {
     let mut message = Message::new();
     message.raw = datagram.to_vec();
     message.decode().ok()?;

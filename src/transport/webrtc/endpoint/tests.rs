@@ -303,7 +303,7 @@ impl Lab {
                 setup,
                 sdp: Some(sdp),
             } => (*setup, sdp.clone()),
-            Notice::Described { .. } => return,
+            Notice::Described { .. } | Notice::Serving { .. } => return,
             Notice::Candidate { setup, candidate } => (*setup, candidate.clone()),
         };
         let Some(&(to, theirs)) = self.partners.get(&(n, setup)) else {
