@@ -99,8 +99,9 @@ impl Config {
     }
 
     /// The servers that tell this node how it looks from outside its NAT, of which the first 8 are
-    /// used. Default: none. Without a server that answers, nodes still connect by the addresses of
-    /// their own interfaces, so one side needs an address that the other can reach.
+    /// used, beside the neighbours that do ([`Self::with_stun_service`]). Default: none. Without anybody who
+    /// answers, nodes still connect by the addresses of their own interfaces, so one side needs an address
+    /// that the other can reach.
     ///
     /// They are used by the transport that [`pxp::new`](crate::new) makes, with the feature `webrtc`.
     pub fn with_ice_servers(mut self, servers: impl IntoIterator<Item = IceServer>) -> Self {

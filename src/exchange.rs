@@ -3,7 +3,7 @@
 //! nothing, so that the same code runs in a swarm and, thousandfold, in a simulation.
 //!
 //! Each table has one owner, a bound and an expiry: connections and their links ([`link`]), peers
-//! ([`roster`]), tokens and relayed sessions ([`introduce`]), queries ([`query`]), and offers that
+//! ([`roster`]), neighbours that answer STUN ([`neighbors`]), tokens and relayed sessions ([`introduce`]), queries ([`query`]), and offers that
 //! were answered ([`answer`]). The last two own what they have in common, negotiations
 //! ([`negotiation`]) and set-ups of signaled connections ([`setup`]).
 
@@ -25,6 +25,7 @@ use self::{
     answer::Answers,
     lifecycle::End,
     link::{Link, Links, Live, State},
+    neighbors::Neighbors,
     query::Queries,
     roster::Roster,
     timer::{Expiries, Timer, Timers},
@@ -47,6 +48,7 @@ mod introduce;
 mod lifecycle;
 mod link;
 mod negotiation;
+mod neighbors;
 mod query;
 mod roster;
 mod setup;
@@ -160,6 +162,7 @@ pub(crate) struct Exchange {
     /// Dials of ours that are under way.
     dials: HashMap<ConnectionId, PeerId>,
     roster: Roster,
+    neighbors: Neighbors,
     /// The sessions that we relay, each by its asker's leg.
     sessions: Expiries<(ConnectionId, SessionId)>,
     queries: Queries,
@@ -203,6 +206,7 @@ impl Exchange {
             links: Links::default(),
             dials: HashMap::new(),
             roster: Roster::default(),
+            neighbors: Neighbors::default(),
             sessions: Expiries::default(),
             queries: Queries::default(),
             answers: Answers::default(),
@@ -218,7 +222,13 @@ impl Exchange {
 
     /// What is to be done next. To be called until there is nothing, after each other call.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let neighbors = || {
+            let asked = self.neighbors.poll_asked()?;
+            let command = Command::StunNeighbors(asked);
+            self.has_signaling.then_some(Output::Signaling(command))
+        };
+        // Last, so that what changes at once is told once.
+        self.outputs.pop_front().or_else(neighbors)
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -419,6 +429,7 @@ impl Exchange {
     fn assert_empty(&self) {
         assert!(self.links.is_empty() && self.dials.is_empty() && self.roster.is_empty());
         assert!(self.outputs.is_empty() && self.next_deadline().is_none());
+        assert!(self.neighbors.is_empty());
         assert!(
             self.sessions.next().is_none() && self.queries.is_empty() && self.answers.is_empty()
         );

@@ -7,7 +7,7 @@
 //! a connection that comes in for that of the peer's newest set-up, and so may miss the end of one
 //! where two of them race: the transport is to give up by itself what lasts too long.
 
-use std::num::NonZeroU16;
+use std::{net::SocketAddr, num::NonZeroU16};
 
 use libp2p::PeerId;
 
@@ -46,6 +46,9 @@ pub(crate) enum Command {
     Candidate { setup: SetupId, candidate: String },
     /// Nothing will come of this set-up. It may be over already, or never have begun.
     Abandon { setup: SetupId },
+    /// These peers tell from now on by STUN how our end looks from outside, beside the servers that the
+    /// application chose, and no others. They are three at most.
+    StunNeighbors(Vec<SocketAddr>),
 }
 
 impl Command {
@@ -55,7 +58,10 @@ impl Command {
             Self::Offer { setup, .. } | Self::Answer { setup, .. } => {
                 Some(Notice::Described { setup, sdp: None })
             }
-            Self::Accept { .. } | Self::Candidate { .. } | Self::Abandon { .. } => None,
+            Self::Accept { .. }
+            | Self::Candidate { .. }
+            | Self::Abandon { .. }
+            | Self::StunNeighbors(_) => None,
         }
     }
 }

@@ -5,6 +5,8 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
     sync::Arc,
     time::Duration,
 };
@@ -92,6 +94,8 @@ pub(super) struct Link {
     pub(super) purpose: Purpose,
     /// How near the remote is: decides which addresses may be used through it.
     pub(super) reach: Reach,
+    /// Where the remote is, if that is known.
+    pub(super) ip: Option<IpAddr>,
     pub(super) is_webrtc: bool,
     pub(super) watch: Watch,
     pub(super) state: State,
@@ -129,6 +133,7 @@ pub(super) struct Live {
     /// Our networks in the order in which the remote knows them.
     pub(super) announced: Arc<[NetworkId]>,
     pub(super) accepting: bool,
+    stun_port: Option<NonZeroU16>,
     watch: Watch,
     pub(super) received: Instant,
     pub(super) pinged: Option<Instant>,
@@ -176,6 +181,12 @@ impl Link {
         }
     }
 
+    /// Where the remote answers STUN, if it said that it does.
+    pub(super) fn stun(&self) -> Option<SocketAddr> {
+        let port = self.live()?.stun_port?;
+        Some(SocketAddr::new(self.ip?, port.get()))
+    }
+
     /// When this link next wants to be looked at.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
@@ -202,6 +213,7 @@ impl Live {
             networks: Vec::new(),
             announced,
             accepting: hello.accepting,
+            stun_port: hello.stun_port,
             watch,
             received: now,
             pinged: None,

@@ -183,6 +183,10 @@ mod tests {
             (Command::Accept { setup, sdp }, None),
             (Command::Candidate { setup, candidate }, None),
             (Command::Abandon { setup }, None),
+            (
+                Command::StunNeighbors(vec!["9.9.9.9:1".parse().unwrap()]),
+                None,
+            ),
         ]
     }
 

@@ -134,18 +134,14 @@ impl Driver {
             });
         }
         while let Poll::Ready(Some(servers)) = self.servers.poll_next_unpin(cx) {
-            self.set_servers(&servers);
+            self.shared
+                .with(|state, now| state.endpoint.set_stun_servers(now, &servers));
         }
         let is_ready = |until| self.interfaces.has_told() || until <= Instant::now();
         if self.starting.is_some_and(is_ready) {
             self.starting = None;
             self.shared.with(|state, _| state.set_running());
         }
-    }
-
-    fn set_servers(&self, servers: &[SocketAddr]) {
-        self.shared
-            .with(|state, now| state.endpoint.set_stun_servers(now, servers));
     }
 
     /// Ready if there is or may be something to handle.
@@ -207,7 +203,7 @@ impl Driver {
         let Some(until) = self.ending else {
             self.ending = Some(now + END_TIMEOUT);
             self.servers = stream::empty().boxed();
-            self.set_servers(&[]);
+            self.shared.with(|state, _| state.endpoint.stop_asking());
             return is_done;
         };
         is_done || until <= now

@@ -188,7 +188,7 @@ impl Endpoint {
         if self.addresses.insert(address)
             && let Some(candidate) = host(address)
         {
-            self.add_candidate(now, &candidate);
+            self.add_candidate(now, &candidate, self.keys());
         }
     }
 
@@ -206,8 +206,8 @@ impl Endpoint {
         }
     }
 
-    fn add_candidate(&mut self, now: Instant, candidate: &Candidate) {
-        for key in self.keys() {
+    fn add_candidate(&mut self, now: Instant, candidate: &Candidate, keys: Vec<Key>) {
+        for key in keys {
             let notice = self.with(now, key, |connection| {
                 connection.on_local_candidate(now, candidate)
             });
@@ -230,6 +230,11 @@ impl Endpoint {
         }
     }
 
+    /// Asks nobody any more how our sockets look from outside.
+    pub(super) fn stop_asking(&mut self) {
+        self.stun = Stun::default();
+    }
+
     pub(super) fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Offer { setup, reach } => self.describe(now, setup, reach, Connection::offer),
@@ -249,6 +254,7 @@ impl Endpoint {
             Command::Abandon { setup } => {
                 self.with_setup(now, setup, |connection| connection.close(now));
             }
+            Command::StunNeighbors(neighbors) => self.stun.set_neighbors(now, neighbors),
         }
     }
 
@@ -314,8 +320,17 @@ impl Endpoint {
     /// All of our own.
     fn candidates(&self) -> Vec<Candidate> {
         let hosts = self.addresses.iter().copied().filter_map(host);
-        let mapped = self.stun.mappings().into_iter().filter_map(reflexive);
+        let mapped = self.stun.mappings().into_iter();
+        let mapped = mapped.filter_map(|mapping| self.reflexive(mapping));
         hosts.chain(mapped).collect()
+    }
+
+    /// No candidate where no router is in between: that is a host's.
+    fn reflexive(&self, mapping: Mapping) -> Option<Candidate> {
+        let Mapping { base, mapped } = mapping;
+        let is_host = self.addresses.contains(&mapped);
+        let candidate = Candidate::server_reflexive(mapped, base, "udp").ok();
+        candidate.filter(|_| !is_host)
     }
 
     /// `local` is where it arrived: address and port of our end.
@@ -337,11 +352,14 @@ impl Endpoint {
             self.with(now, key, |connection| {
                 connection.handle_datagram(now, pair, datagram);
             });
-        } else if let Kind::Response { .. } = kind
-            && let Some(mapping) = self.stun.handle_datagram(now, local, remote, datagram)
-            && let Some(candidate) = reflexive(mapping)
-        {
-            self.add_candidate(now, &candidate);
+        } else if let Kind::Response { .. } = kind {
+            for mapping in self.stun.handle_datagram(now, local, remote, datagram) {
+                if let Some(candidate) = self.reflexive(mapping) {
+                    // Others have a path, and need none of how we look now and then.
+                    let setups = self.setups.values().copied().collect();
+                    self.add_candidate(now, &candidate, setups);
+                }
+            }
         } else if kind == Kind::Other
             && let Some(service) = &mut self.stun_service
             && let Some(contents) = service.answer(now, remote, datagram)
@@ -537,8 +555,4 @@ impl Endpoint {
 
 fn host(address: SocketAddr) -> Option<Candidate> {
     Candidate::host(address, "udp").ok()
-}
-
-fn reflexive(mapping: Mapping) -> Option<Candidate> {
-    Candidate::server_reflexive(mapping.mapped, mapping.base, "udp").ok()
 }
