@@ -9,6 +9,7 @@
 mod source {
     pub(crate) mod config;
     pub(crate) mod error;
+    pub(crate) mod event;
     pub(crate) mod id;
     pub(crate) mod message;
     pub(crate) mod rate;
@@ -39,7 +40,7 @@ use self::{
     common::{PATIENCE, Process, Result, Route, median, milliseconds, quantile, report},
     floor::Floor,
     source::{
-        config, error, id, message, rate,
+        config, error, event, id, message, rate,
         reach::{self, Reach},
         route, signaling, transport,
     },

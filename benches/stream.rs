@@ -9,6 +9,7 @@
 mod source {
     pub(crate) mod config;
     pub(crate) mod error;
+    pub(crate) mod event;
     pub(crate) mod id;
     pub(crate) mod message;
     pub(crate) mod rate;
@@ -39,7 +40,8 @@ use libp2p_stream::Control;
 use self::{
     common::{Process, Result, median, report},
     source::{
-        config, error, id, message, rate, reach, signaling, transport, transport::webrtc::long_path,
+        config, error, event, id, message, rate, reach, signaling, transport,
+        transport::webrtc::long_path,
     },
 };
 

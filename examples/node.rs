@@ -277,6 +277,7 @@ fn print_event(swarm: &Swarm<Node>, event: PxpEvent) {
             error,
             ..
         } => println!("{peer}: {error}"),
+        PxpEvent::NatMapping(mapping) => println!("this node's NAT has {mapping:?} mapping"),
         event => println!("{event:?}"),
     }
 }

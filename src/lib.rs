@@ -35,7 +35,7 @@ pub use error::{
     AttemptError, JoinError, LinkError, ProtocolError, QueryError, Refusal, SignalError,
     StartQueryError, StreamError,
 };
-pub use event::{Origin, PxpEvent};
+pub use event::{NatMapping, Origin, PxpEvent};
 pub use handler::PROTOCOL_NAME;
 pub use id::{NetworkId, NetworkIdError, QueryId};
 pub use reach::Reach;

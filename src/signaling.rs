@@ -11,7 +11,7 @@ use std::{net::SocketAddr, num::NonZeroU16};
 
 use libp2p::PeerId;
 
-use crate::reach::Reach;
+use crate::{event::NatMapping, reach::Reach};
 
 /// Names one set-up of a connection, at this node only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -82,4 +82,6 @@ pub(crate) enum Notice {
     /// The transport tells on this UDP port who asks by STUN how it looks from outside. Said once, at
     /// the start.
     Serving { port: NonZeroU16 },
+    /// It is known now what the NAT before this node does, or that has changed.
+    NatMapping(NatMapping),
 }

@@ -110,7 +110,7 @@ impl Floor {
                 match self.port.poll_notice(cx) {
                     Poll::Ready(Notice::Described { sdp, .. }) => return Poll::Ready(sdp),
                     // All addresses are in the description.
-                    Poll::Ready(Notice::Candidate { .. } | Notice::Serving { .. }) => {}
+                    Poll::Ready(_) => {}
                     Poll::Pending => return Poll::Pending,
                 }
             }

@@ -7,6 +7,7 @@ use web_time::Instant;
 
 use super::{Exchange, Output, link::Side};
 use crate::{
+    event::PxpEvent,
     message::SignalContent,
     signaling::{Command, Notice, SetupId},
 };
@@ -52,6 +53,8 @@ impl Exchange {
             },
             Notice::Candidate { setup, candidate } => self.on_own_candidate(&setup, candidate),
             Notice::Serving { port } => self.stun_port = Some(port),
+            Notice::NatMapping(_) if self.is_closed() => {}
+            Notice::NatMapping(mapping) => self.event(PxpEvent::NatMapping(mapping)),
         }
     }
 

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, num::NonZeroU16};
 
 use super::*;
 use crate::{
+    event::NatMapping,
     exchange::{Established, Input, Output, Side},
     signaling::{Command, Notice},
 };
@@ -108,6 +109,19 @@ fn without_a_signaled_transport_nobody_is_asked() {
     let plain = sim.add(config());
     sim.connect(plain, 1);
     assert_eq!(choices(&sim, plain), [] as [Vec<String>; 0]);
+    sim.end();
+}
+
+#[test]
+fn what_the_nat_does_is_reported_until_the_node_is_closed() {
+    let mut sim = Sim::signaling(1, 1);
+    let mapping = NatMapping::EndpointDependent;
+    sim.notify(0, Notice::NatMapping(mapping));
+    sim.run(SECOND);
+    let events = &sim.nodes[0].events;
+    assert!(matches!(events[..], [PxpEvent::NatMapping(it)] if it == mapping));
+    sim.tell(0, |core, now| core.close(now));
+    sim.notify(0, Notice::NatMapping(mapping));
     sim.end();
 }
 

@@ -384,6 +384,8 @@ impl Endpoint {
         for request in self.stun.handle_timeout(now) {
             self.outputs.send(request);
         }
+        let mapping = self.stun.poll_nat_mapping(now).map(Notice::NatMapping);
+        self.outputs.events.extend(mapping.map(Event::Notice));
     }
 
     /// When [`Self::handle_timeout`] wants to be called.

@@ -17,7 +17,7 @@ use ::stun::{
 };
 
 use super::Transmit;
-use crate::reach::Reach;
+use crate::{event::NatMapping, reach::Reach};
 
 /// The most addresses of servers that are asked: two of each that the application may name.
 const MAX_SERVERS: usize = 16;
@@ -33,6 +33,10 @@ const REFRESH: Duration = Duration::from_secs(20);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(20);
 
+/// How long after the first answer it is judged what the router does. Until then the others have answered
+/// too, or are no longer believed, so that a mapping which has changed is not taken for two.
+const SETTLE: Duration = Duration::from_secs(4);
+
 /// The most mappings of one address of ours that are believed: behind a router that makes one for each
 /// host that is sent to, others are no better than these.
 const MAX_RIVALS: usize = 2;
@@ -47,6 +51,9 @@ pub(super) struct Stun {
     asked: BTreeMap<SocketAddr, Asked>,
     /// When those are asked again who answered: all at once, so that their answers can be compared.
     next_round: Option<Instant>,
+    /// When it is to be judged what the router does.
+    settles: Option<Instant>,
+    nat_mapping: Option<NatMapping>,
 }
 
 #[derive(Debug)]
@@ -96,6 +103,7 @@ impl Stun {
     fn update(&mut self, now: Instant) {
         let all: Vec<_> = self.servers.iter().chain(&self.neighbors).collect();
         self.asked.retain(|address, _| all.contains(&address));
+        let is_new = all.iter().any(|it| !self.asked.contains_key(it));
         for address in all {
             self.asked.entry(*address).or_insert(Asked {
                 next: now,
@@ -105,10 +113,16 @@ impl Stun {
                 mapping: None,
             });
         }
+        let is_late = |next: Instant| next < now + (REFRESH - SETTLE);
+        if is_new && self.next_round.is_some_and(is_late) {
+            self.ask_again(now);
+        }
     }
 
-    /// This machine's addresses have changed, and with them perhaps how it looks from outside.
+    /// This machine's addresses have changed, and with them perhaps how it looks from outside; or what
+    /// one says who was not asked before is to be compared with what others say now.
     pub(super) fn ask_again(&mut self, now: Instant) {
+        self.next_round = None;
         for asked in self.asked.values_mut() {
             asked.next = now;
             asked.retry = FIRST_RETRY;
@@ -149,6 +163,32 @@ impl Stun {
         believed
     }
 
+    /// What the router does, if that is known now and was not, or was something else.
+    pub(super) fn poll_nat_mapping(&mut self, now: Instant) -> Option<NatMapping> {
+        self.settles.take_if(|settles| *settles <= now)?;
+        let judged = self.judge()?;
+        (self.nat_mapping.replace(judged) != Some(judged)).then_some(judged)
+    }
+
+    /// The same rule: two that agree cannot be behind a symmetric router, and others contradict each
+    /// other because of one. Who is on our side of the router cannot tell, so that those count who see
+    /// us at the farthest.
+    fn judge(&self) -> Option<NatMapping> {
+        let reach = |mapping: &Mapping| Reach::of_ip(mapping.mapped.ip());
+        let farthest = self.told().map(|(_, mapping)| reach(&mapping)).max()?;
+        let told = self.told().map(|(_, mapping)| mapping);
+        let told: Vec<_> = told.filter(|it| reach(it) == farthest).collect();
+        let is_disputed = |mapping: &Mapping| {
+            let mut rivals = told.iter().filter(|other| other.is_rival(mapping));
+            rivals.clone().any(|rival| rival != mapping) && !rivals.any(|it| self.is_agreed(it))
+        };
+        if told.iter().any(is_disputed) {
+            return Some(NatMapping::EndpointDependent);
+        }
+        let is_agreed = told.iter().any(|mapping| self.is_agreed(mapping));
+        is_agreed.then_some(NatMapping::EndpointIndependent)
+    }
+
     fn told(&self) -> impl Iterator<Item = (&SocketAddr, Mapping)> {
         let asked = self.asked.iter();
         asked.filter_map(|(from, asked)| Some((from, asked.mapping?)))
@@ -166,7 +206,8 @@ impl Stun {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.asked.values().map(|asked| asked.next).min()
+        let asked = self.asked.values().map(|asked| asked.next);
+        asked.chain(self.settles).min()
     }
 
     /// Asks those who are due.
@@ -227,6 +268,7 @@ impl Stun {
         asked.retry = FIRST_RETRY;
         let round = self.next_round.filter(|next| *next > now);
         asked.next = *self.next_round.insert(round.unwrap_or(now + REFRESH));
+        self.settles.get_or_insert(now + SETTLE);
         Some(())
     }
 }

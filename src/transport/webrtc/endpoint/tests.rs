@@ -13,6 +13,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{ChannelId, Closed, Endpoint, Event, Key, Read, Status, Write};
 use crate::{
+    event::NatMapping,
     reach::Reach,
     signaling::{Command, Notice, SetupId},
 };
@@ -81,6 +82,8 @@ struct Lab {
     /// Addresses that nothing leaves or reaches.
     dead: HashSet<SocketAddr>,
     datagrams: usize,
+    /// Who reported what of its router.
+    nat_mappings: Vec<(usize, NatMapping)>,
 }
 
 /// Where somebody tells who asks how it looks from outside.
@@ -112,6 +115,7 @@ impl Lab {
             let_out: HashSet::new(),
             dead: HashSet::new(),
             datagrams: 0,
+            nat_mappings: Vec::new(),
         };
         lab.add();
         lab.add();
@@ -311,6 +315,7 @@ impl Lab {
                 sdp: Some(sdp),
             } => (*setup, sdp.clone()),
             Notice::Described { .. } | Notice::Serving { .. } => return,
+            Notice::NatMapping(mapping) => return self.nat_mappings.push((n, *mapping)),
             Notice::Candidate { setup, candidate } => (*setup, candidate.clone()),
         };
         let Some(&(to, theirs)) = self.partners.get(&(n, setup)) else {

@@ -111,6 +111,7 @@ fn who_is_no_neighbour_any_more_is_neither_asked_nor_believed() {
     let now = lab.now;
     lab.ends[a].endpoint.set_stun_servers(now, &[]);
     assert_eq!(mapped(&lab, a), [] as [&str; 0]);
+    lab.run(SECOND * 5);
     assert_eq!(lab.ends[a].endpoint.next_deadline(), None);
 }
 
@@ -182,4 +183,112 @@ fn what_cannot_be_is_not_believed() {
         let (lab, n) = lab_with(&[("9.9.9.1:1", Some(lie))]);
         assert_eq!(mapped(&lab, n), [] as [&str; 0], "{lie}");
     }
+}
+
+const INDEPENDENT: NatMapping = NatMapping::EndpointIndependent;
+const DEPENDENT: NatMapping = NatMapping::EndpointDependent;
+
+/// What the end behind the router reports when these neighbours tell the truth, or something else.
+fn reported(neighbors: &[(&str, Option<&str>)], is_symmetric: bool) -> Vec<NatMapping> {
+    let (mut lab, n) = lab_with(&[]);
+    if is_symmetric {
+        lab.symmetric.insert(addr("10.0.0.2:4000"), HashMap::new());
+    }
+    for (neighbor, lie) in neighbors {
+        lab.servers.insert(addr(neighbor), lie.map(addr));
+    }
+    let neighbors = neighbors.iter().map(|(neighbor, _)| addr(neighbor));
+    lab.command(n, Command::StunNeighbors(neighbors.collect()));
+    lab.run(SECOND * 100);
+    assert!(lab.nat_mappings.iter().all(|(of, _)| *of == n));
+    lab.nat_mappings
+        .iter()
+        .map(|(_, mapping)| *mapping)
+        .collect()
+}
+
+#[test]
+fn what_the_router_does_is_reported_once_two_have_told() {
+    let [a, b, c] = ["9.9.9.1:1", "9.9.9.2:1", "9.9.9.3:1"].map(|it| (it, None));
+    let beside_a = ("9.9.9.1:2", None);
+    for (neighbors, independent, dependent) in [
+        (&[a][..], None, None),
+        (&[a, beside_a], None, Some(DEPENDENT)),
+        (&[a, b], Some(INDEPENDENT), Some(DEPENDENT)),
+        (&[a, b, c], Some(INDEPENDENT), Some(DEPENDENT)),
+    ] {
+        assert_eq!(reported(neighbors, false), Vec::from_iter(independent));
+        assert_eq!(reported(neighbors, true), Vec::from_iter(dependent));
+    }
+}
+
+#[test]
+fn one_liar_among_three_makes_no_router_symmetric() {
+    let [a, b, c] = ["9.9.9.1:1", "9.9.9.2:1", "9.9.9.3:1"];
+    let lie = Some("9.50.0.1:6");
+    assert_eq!(
+        reported(&[(a, lie), (b, None), (c, None)], false),
+        [INDEPENDENT]
+    );
+    assert_eq!(
+        reported(&[(a, lie), (b, None), (c, None)], true),
+        [DEPENDENT]
+    );
+    assert_eq!(reported(&[(a, lie), (b, None)], false), [DEPENDENT]);
+}
+
+#[test]
+fn who_is_on_our_side_of_the_router_says_nothing_of_it() {
+    let inside = Some("10.0.0.2:4000");
+    let near = [("10.0.0.3:1", inside), ("10.0.0.4:1", inside)];
+    let far = [("9.9.9.1:1", None), ("9.9.9.2:1", None)];
+    assert_eq!(reported(&near, true), [INDEPENDENT], "as far as they see");
+    assert_eq!(reported(&[near[0], near[1], far[0]], true), []);
+    assert_eq!(reported(&[near[0], far[0], far[1]], true), [DEPENDENT]);
+}
+
+#[test]
+fn a_change_of_the_router_is_reported_and_one_of_its_mapping_is_not() {
+    let (mut lab, a) = lab_with(&[("9.9.9.1:1", None), ("9.9.9.2:1", None)]);
+    lab.loss = 0.1;
+    for port in 7001..7050 {
+        let public = SocketAddr::new(addr(PUBLIC).ip(), port);
+        lab.mapped.insert(addr("10.0.0.2:4000"), public);
+        lab.run(SECOND * 30);
+    }
+    assert_eq!(lab.nat_mappings, [(a, INDEPENDENT)]);
+    lab.symmetric.insert(addr("10.0.0.2:4000"), HashMap::new());
+    lab.run(SECOND * 30);
+    assert_eq!(lab.nat_mappings, [(a, INDEPENDENT), (a, DEPENDENT)]);
+}
+
+#[test]
+fn what_a_new_neighbour_says_is_compared_with_what_others_say_then() {
+    let (mut lab, a) = lab_with(&[("9.9.9.1:1", None)]);
+    lab.servers.insert(addr("9.9.9.2:1"), None);
+    lab.run(SECOND * 10);
+    lab.mapped
+        .insert(addr("10.0.0.2:4000"), addr("9.50.0.1:7777"));
+    let both = ["9.9.9.1:1", "9.9.9.2:1"].map(addr);
+    lab.command(a, Command::StunNeighbors(both.into()));
+    lab.run(SECOND * 30);
+    assert_eq!(lab.nat_mappings, [(a, INDEPENDENT)]);
+}
+
+#[test]
+fn a_crowd_of_new_neighbours_has_nobody_else_asked_more_than_once_in_4_seconds() {
+    let mut lab = Lab::new(1);
+    let (old, begin) = (addr("9.9.9.1:1"), lab.now);
+    lab.servers.insert(old, None);
+    for n in 0..1000 {
+        let new = addr(&format!("9.8.{}.{}:1", n / 200, n % 200));
+        lab.servers.insert(new, None);
+        lab.command(0, Command::StunNeighbors(vec![old, new]));
+        lab.run_until(SECOND, |lab| lab.datagrams > n && lab.mails.is_empty());
+        lab.now += MS * 10;
+    }
+    let seconds = (lab.now - begin).as_secs_f64();
+    let most = 1000.0 + seconds / 4.0 + 2.0;
+    println!("{} datagrams in {seconds} s", lab.datagrams);
+    assert!((lab.datagrams as f64) < most, "{most} in {seconds} s");
 }
