@@ -240,36 +240,38 @@ impl Stun {
         from: SocketAddr,
         datagram: &[u8],
     ) -> Vec<Mapping> {
+        let Some(mapping) = self.read(base, from, datagram) else {
+            return Vec::new();
+        };
         let before = self.mappings();
-        self.take(now, base, from, datagram);
+        self.on_told(now, from, mapping);
         let mut believed = self.mappings();
         believed.retain(|mapping| !before.contains(mapping));
         believed
     }
 
-    /// `None` if it answers nothing, or makes no sense.
-    fn take(
-        &mut self,
-        now: Instant,
-        base: SocketAddr,
-        from: SocketAddr,
-        datagram: &[u8],
-    ) -> Option<()> {
-        let asked = self.asked.get_mut(&from)?;
+    /// What this says, if it answers our latest request.
+    fn read(&self, base: SocketAddr, from: SocketAddr, datagram: &[u8]) -> Option<Mapping> {
+        let asked = self.asked.get(&from)?;
         let response = decode(datagram)?;
         if response.typ != BINDING_SUCCESS || asked.request != Some(response.transaction_id) {
             return None;
         }
         let mut mapped = XorMappedAddress::default();
         mapped.get_from(&response).ok()?;
-        asked.mapping = Some(Mapping::new(base, &mapped)?);
-        asked.request = None;
-        asked.unanswered = 0;
-        asked.retry = FIRST_RETRY;
-        let round = self.next_round.filter(|next| *next > now);
-        asked.next = *self.next_round.insert(round.unwrap_or(now + REFRESH));
-        self.settles.get_or_insert(now + SETTLE);
-        Some(())
+        Mapping::new(base, &mapped)
+    }
+
+    fn on_told(&mut self, now: Instant, from: SocketAddr, mapping: Mapping) {
+        if let Some(asked) = self.asked.get_mut(&from) {
+            asked.mapping = Some(mapping);
+            asked.request = None;
+            asked.unanswered = 0;
+            asked.retry = FIRST_RETRY;
+            let round = self.next_round.filter(|next| *next > now);
+            asked.next = *self.next_round.insert(round.unwrap_or(now + REFRESH));
+            self.settles.get_or_insert(now + SETTLE);
+        }
     }
 }
 
