@@ -1,6 +1,7 @@
 //! Neighbours instead of STUN servers: what they tell, and what of it is believed.
 
 use super::{
+    super::Stun,
     addresses::{add_behind_router, use_stun_server},
     *,
 };
@@ -262,33 +263,67 @@ fn a_change_of_the_router_is_reported_and_one_of_its_mapping_is_not() {
     assert_eq!(lab.nat_mappings, [(a, INDEPENDENT), (a, DEPENDENT)]);
 }
 
+/// Asks those who are due, and has all of them answer at once. Returns who was asked.
+fn ask(stun: &mut Stun, now: Instant, public: &str) -> Vec<SocketAddr> {
+    let base = addr("10.0.0.2:4000");
+    let requests = stun.handle_timeout(now).into_iter();
+    let asked = requests.map(|request| {
+        let answer = mapping_of(addr(public), &request.contents);
+        stun.handle_datagram(now, base, request.destination, &answer);
+        request.destination
+    });
+    asked.collect()
+}
+
 #[test]
 fn what_a_new_neighbour_says_is_compared_with_what_others_say_then() {
-    let (mut lab, a) = lab_with(&[("9.9.9.1:1", None)]);
-    lab.servers.insert(addr("9.9.9.2:1"), None);
-    lab.run(SECOND * 10);
-    lab.mapped
-        .insert(addr("10.0.0.2:4000"), addr("9.50.0.1:7777"));
-    let both = ["9.9.9.1:1", "9.9.9.2:1"].map(addr);
-    lab.command(a, Command::StunNeighbors(both.into()));
-    lab.run(SECOND * 30);
-    assert_eq!(lab.nat_mappings, [(a, INDEPENDENT)]);
+    let (mut stun, now) = (Stun::default(), Instant::now());
+    let [old, new] = ["9.9.9.1:1", "9.9.9.2:1"].map(addr);
+    stun.set_neighbors(now, vec![old]);
+    assert_eq!(ask(&mut stun, now, PUBLIC), [old]);
+    let later = now + SECOND * 10;
+    assert_eq!(stun.poll_nat_mapping(later), None);
+    stun.set_neighbors(later, vec![old, new]);
+    assert_eq!(ask(&mut stun, later, "9.50.0.1:7777"), [old, new]);
+    let judged = stun.poll_nat_mapping(later + SECOND * 4);
+    assert_eq!(judged, Some(INDEPENDENT));
 }
 
 #[test]
 fn a_crowd_of_new_neighbours_has_nobody_else_asked_more_than_once_in_4_seconds() {
-    let mut lab = Lab::new(1);
-    let (old, begin) = (addr("9.9.9.1:1"), lab.now);
-    lab.servers.insert(old, None);
+    let (mut stun, mut now) = (Stun::default(), Instant::now());
+    let (old, mut asked) = (addr("9.9.9.1:1"), 0);
     for n in 0..1000 {
         let new = addr(&format!("9.8.{}.{}:1", n / 200, n % 200));
-        lab.servers.insert(new, None);
-        lab.command(0, Command::StunNeighbors(vec![old, new]));
-        lab.run_until(SECOND, |lab| lab.datagrams > n && lab.mails.is_empty());
-        lab.now += MS * 10;
+        stun.set_neighbors(now, vec![old, new]);
+        let all = ask(&mut stun, now, PUBLIC);
+        assert!(all.contains(&new));
+        asked += usize::from(all.contains(&old));
+        now += MS * 10;
     }
-    let seconds = (lab.now - begin).as_secs_f64();
-    let most = 1000.0 + seconds / 4.0 + 2.0;
-    println!("{} datagrams in {seconds} s", lab.datagrams);
-    assert!((lab.datagrams as f64) < most, "{most} in {seconds} s");
+    assert_eq!(asked, 3, "in 10 s");
+}
+
+#[test]
+fn a_neighbours_answer_of_any_shape_is_survived() {
+    let (mut rng, now) = (StdRng::seed_from_u64(1), Instant::now());
+    let (mut stun, neighbor, base) = (Stun::default(), addr("9.9.9.1:1"), addr("10.0.0.2:4000"));
+    stun.set_neighbors(now, vec![neighbor]);
+    let mut believed = 0;
+    for n in 0..50_000 {
+        stun.ask_again(now);
+        let request = stun.handle_timeout(now).pop().unwrap().contents;
+        let public = ["9.50.0.1:7001", "[2620:fe::1]:7001"][n % 2];
+        let mut answer = mapping_of(addr(public), &request);
+        for _ in 0..rng.random_range(0..4) {
+            let len = answer.len();
+            answer[rng.random_range(20..len)] = rng.random();
+        }
+        // Its length fits, so that what is in it is looked at.
+        let len = rng.random_range(20..=answer.len());
+        answer.truncate(len);
+        answer[2..4].copy_from_slice(&(len as u16 - 20).to_be_bytes());
+        believed += stun.handle_datagram(now, base, neighbor, &answer).len();
+    }
+    assert!(believed > 100, "{believed}");
 }
