@@ -9,8 +9,10 @@
 mod source {
     pub(crate) mod config;
     pub(crate) mod error;
+    pub(crate) mod event;
     pub(crate) mod id;
     pub(crate) mod message;
+    pub(crate) mod rate;
     pub(crate) mod reach;
     pub(crate) mod route;
     pub(crate) mod signaling;
@@ -38,7 +40,7 @@ use self::{
     common::{PATIENCE, Process, Result, median, milliseconds, quantile, report},
     floor::Floor,
     source::{
-        config, error, id, message,
+        config, error, event, id, message, rate,
         reach::{self, Reach},
         route, signaling, transport,
     },

@@ -11,6 +11,7 @@ mod source {
     pub(crate) mod exchange;
     pub(crate) mod id;
     pub(crate) mod message;
+    pub(crate) mod rate;
     pub(crate) mod reach;
     pub(crate) mod signaling;
     pub(crate) mod wire;
@@ -30,7 +31,7 @@ use self::source::{
     exchange::{self, Established, Exchange, Input, Output, Side},
     id::{self, NetworkId, NetworkTag, RequestId, Salt, SessionId},
     message::{self, Envelope, Frame, GetPeers, Hello, Path, Seal, Signal, SignalBody},
-    reach, signaling, wire,
+    rate, reach, signaling, wire,
 };
 
 #[global_allocator]

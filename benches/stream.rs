@@ -7,6 +7,12 @@
 
 #[path = "../src"]
 mod source {
+    pub(crate) mod config;
+    pub(crate) mod error;
+    pub(crate) mod event;
+    pub(crate) mod id;
+    pub(crate) mod message;
+    pub(crate) mod rate;
     pub(crate) mod reach;
     pub(crate) mod signaling;
     pub(crate) mod transport {
@@ -34,7 +40,10 @@ use pxp::{PxpEvent, Via};
 
 use self::{
     common::{Process, Result, median, report},
-    source::{reach, signaling, transport, transport::webrtc::long_path},
+    source::{
+        config, error, event, id, message, rate, reach, signaling, transport,
+        transport::webrtc::long_path,
+    },
 };
 
 const DATA: StreamProtocol = StreamProtocol::new("/data/1.0.0");

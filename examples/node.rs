@@ -32,6 +32,9 @@ struct Options {
     /// A STUN server that tells this node how it looks from outside, as stun:host:port
     #[arg(long)]
     stun: Vec<IceServer>,
+    /// Tell others how they look from outside, at this UDP port (0: any); for nodes that can be reached
+    #[arg(long, value_name = "PORT")]
+    serve_stun: Option<u16>,
     /// How many peers to look for
     #[arg(long, default_value_t = 8)]
     peers: usize,
@@ -151,7 +154,10 @@ fn write_secret(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
 }
 
 async fn swarm(key: Keypair, options: &Options) -> Result<Swarm<Node>, Box<dyn Error>> {
-    let config = Config::new(options.network.clone()).with_ice_servers(options.stun.clone());
+    let mut config = Config::new(options.network.clone()).with_ice_servers(options.stun.clone());
+    if let Some(port) = options.serve_stun {
+        config = config.with_stun_service(port);
+    }
     let (transport, pxp) = pxp::new(&key, config);
     let protocols = [(CHAT, ProtocolSupport::Full)];
     let chat =
@@ -273,6 +279,7 @@ fn print_event(swarm: &Swarm<Node>, event: PxpEvent) {
             error,
             ..
         } => println!("{peer}: {error}"),
+        PxpEvent::NatMapping(mapping) => println!("this node's NAT has {mapping:?} mapping"),
         event => println!("{event:?}"),
     }
 }

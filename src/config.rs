@@ -23,8 +23,16 @@ pub struct Config {
     pub(crate) token_ttl: Duration,
     pub(crate) query_timeout: Duration,
     pub(crate) reach: Reach,
+    pub(crate) stun: Stun,
+}
+
+/// Whom this node asks how it looks from outside, and whether it tells others.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Stun {
     /// At most [`MAX_ICE_SERVERS`].
-    pub(crate) ice_servers: Vec<IceServer>,
+    pub(crate) servers: Vec<IceServer>,
+    /// The port on which others are told, if they are; 0 is any.
+    pub(crate) service: Option<u16>,
 }
 
 impl Config {
@@ -38,7 +46,7 @@ impl Config {
             token_ttl: Duration::from_secs(15),
             query_timeout: Duration::from_secs(30),
             reach: Reach::default(),
-            ice_servers: Vec::new(),
+            stun: Stun::default(),
         }
     }
 
@@ -91,12 +99,24 @@ impl Config {
     }
 
     /// The servers that tell this node how it looks from outside its NAT, of which the first 8 are
-    /// used. Default: none. Without a server that answers, nodes still connect by the addresses of
-    /// their own interfaces, so one side needs an address that the other can reach.
+    /// used, beside the neighbours that do ([`Self::with_stun_service`]). Default: none. Without anybody who
+    /// answers, nodes still connect by the addresses of their own interfaces, so one side needs an address
+    /// that the other can reach.
     ///
     /// They are used by the transport that [`pxp::new`](crate::new) makes, with the feature `webrtc`.
     pub fn with_ice_servers(mut self, servers: impl IntoIterator<Item = IceServer>) -> Self {
-        self.ice_servers = servers.into_iter().take(MAX_ICE_SERVERS).collect();
+        self.stun.servers = servers.into_iter().take(MAX_ICE_SERVERS).collect();
+        self
+    }
+
+    /// Tells others how they look from outside their NAT, as a STUN server does: the transport's UDP sockets
+    /// are bound to `port`, or to any if it is 0 or taken, and answer binding requests there. Default:
+    /// no service. It is for nodes that can be reached at this port, and costs them next to nothing:
+    /// answers are below 50 bytes, and one address gets at most 10 at once and one a second.
+    ///
+    /// As [`Self::with_ice_servers`], it takes the transport that [`pxp::new`](crate::new) makes.
+    pub fn with_stun_service(mut self, port: u16) -> Self {
+        self.stun.service = Some(port);
         self
     }
 
@@ -117,7 +137,7 @@ impl fmt::Debug for Config {
             .field("token_ttl", &self.token_ttl)
             .field("query_timeout", &self.query_timeout)
             .field("reach", &self.reach)
-            .field("ice_servers", &self.ice_servers)
+            .field("stun", &self.stun)
             .finish_non_exhaustive()
     }
 }
@@ -252,7 +272,7 @@ mod tests {
         for (given, used) in [(0, 0), (7, 7), (8, 8), (9, 8)] {
             let servers = (1..=given).map(|port| format!("stun:[::1]:{port}").parse().unwrap());
             let config = Config::new("network".parse().unwrap()).with_ice_servers(servers);
-            assert_eq!(config.ice_servers.len(), used, "{given}");
+            assert_eq!(config.stun.servers.len(), used, "{given}");
         }
     }
 }

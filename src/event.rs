@@ -48,6 +48,9 @@ pub enum PxpEvent {
         /// Why.
         error: LinkError,
     },
+    /// It became known what the NAT before this node does, or that has changed. It takes two that tell, at
+    /// different IP addresses: neighbours that serve STUN, or servers of the application.
+    NatMapping(NatMapping),
     /// [`Behaviour::close`](crate::Behaviour::close) is done: no link is left and none will come.
     Closed,
 }
@@ -65,6 +68,18 @@ pub enum Via {
     /// The stream that was given to [`Behaviour::connect`](crate::Behaviour::connect) or
     /// [`Behaviour::accept`](crate::Behaviour::accept).
     Stream,
+}
+
+/// What the NAT before this node makes of its UDP sockets (RFC 4787, section 4.1), in either address
+/// family, as far as those see it who are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum NatMapping {
+    /// All others see a socket at the same address, so that it can be told to them; or there is no NAT.
+    EndpointIndependent,
+    /// Each other host, or each of its ports, sees a socket at another port: the NAT is symmetric. Peers
+    /// are reached unless theirs is symmetric or port-restricted.
+    EndpointDependent,
 }
 
 /// How a peer was met.

@@ -3,12 +3,13 @@
 //! nothing, so that the same code runs in a swarm and, thousandfold, in a simulation.
 //!
 //! Each table has one owner, a bound and an expiry: connections and their links ([`link`]), peers
-//! ([`roster`]), tokens and relayed sessions ([`introduce`]), queries ([`query`]), and offers that
+//! ([`roster`]), neighbours that answer STUN ([`neighbors`]), tokens and relayed sessions ([`introduce`]), queries ([`query`]), and offers that
 //! were answered ([`answer`]). The last two own what they have in common, negotiations
 //! ([`negotiation`]) and set-ups of signaled connections ([`setup`]).
 
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroU16,
     sync::Arc,
     time::Duration,
 };
@@ -20,11 +21,12 @@ use web_time::Instant;
 pub(crate) use self::link::Side;
 use self::{
     address::OwnAddresses,
+    allowance::Allowance,
     answer::Answers,
     lifecycle::End,
     link::{Link, Links, Live, State},
+    neighbors::Neighbors,
     query::Queries,
-    rate::Allowance,
     roster::Roster,
     timer::{Expiries, Timer, Timers},
 };
@@ -39,14 +41,15 @@ use crate::{
 };
 
 mod address;
+mod allowance;
 mod answer;
 mod attempt;
 mod introduce;
 mod lifecycle;
 mod link;
 mod negotiation;
+mod neighbors;
 mod query;
-mod rate;
 mod roster;
 mod setup;
 #[cfg(test)]
@@ -158,12 +161,15 @@ pub(crate) struct Exchange {
     /// Dials of ours that are under way.
     dials: HashMap<ConnectionId, PeerId>,
     roster: Roster,
+    neighbors: Neighbors,
     /// The sessions that we relay, each by its asker's leg.
     sessions: Expiries<(ConnectionId, SessionId)>,
     queries: Queries,
     answers: Answers,
     /// Whether there is a transport that is set up by signals.
     has_signaling: bool,
+    /// Where our signaled transport answers STUN, if it does.
+    stun_port: Option<NonZeroU16>,
     /// How many set-ups have begun.
     setups: u64,
     timers: Timers,
@@ -199,10 +205,12 @@ impl Exchange {
             links: Links::default(),
             dials: HashMap::new(),
             roster: Roster::default(),
+            neighbors: Neighbors::default(),
             sessions: Expiries::default(),
             queries: Queries::default(),
             answers: Answers::default(),
             has_signaling: false,
+            stun_port: None,
             setups: 0,
             timers: Timers::default(),
             expiry_timer: None,
@@ -213,7 +221,13 @@ impl Exchange {
 
     /// What is to be done next. To be called until there is nothing, after each other call.
     pub(crate) fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front()
+        let neighbors = || {
+            let asked = self.neighbors.poll_asked()?;
+            let command = Command::StunNeighbors(asked);
+            self.has_signaling.then_some(Output::Signaling(command))
+        };
+        // Last, so that what changes at once is told once.
+        self.outputs.pop_front().or_else(neighbors)
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -414,6 +428,7 @@ impl Exchange {
     fn assert_empty(&self) {
         assert!(self.links.is_empty() && self.dials.is_empty() && self.roster.is_empty());
         assert!(self.outputs.is_empty() && self.next_deadline().is_none());
+        assert!(self.neighbors.is_empty());
         assert!(
             self.sessions.next().is_none() && self.queries.is_empty() && self.answers.is_empty()
         );

@@ -20,6 +20,7 @@ mod exchange;
 mod handler;
 mod id;
 mod message;
+mod rate;
 mod reach;
 mod route;
 mod signaling;
@@ -34,7 +35,7 @@ pub use error::{
     AttemptError, JoinError, LinkError, ProtocolError, QueryError, Refusal, SignalError,
     StartQueryError, StreamError,
 };
-pub use event::{Origin, PxpEvent, Via};
+pub use event::{NatMapping, Origin, PxpEvent, Via};
 pub use handler::PROTOCOL_NAME;
 pub use id::{NetworkId, NetworkIdError, QueryId};
 pub use reach::Reach;
@@ -52,7 +53,7 @@ pub use transport::Transport;
 /// panic. An application that installs its own does so before.
 pub fn new(key: &Keypair, config: Config) -> (Transport, Behaviour) {
     let (behaviour_port, transport_port) = route::ports();
-    let transport = Transport::new(key, transport_port, config.ice_servers.clone());
+    let transport = Transport::new(key, transport_port, config.stun.clone());
     let behaviour = Behaviour::new(key, config).with_port(behaviour_port);
     (transport, behaviour)
 }

@@ -7,9 +7,11 @@
 //! a connection that comes in for that of the peer's newest set-up, and so may miss the end of one
 //! where two of them race: the transport is to give up by itself what lasts too long.
 
+use std::{net::SocketAddr, num::NonZeroU16};
+
 use libp2p::PeerId;
 
-use crate::reach::Reach;
+use crate::{event::NatMapping, reach::Reach};
 
 /// Names one set-up of a connection, at this node only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,6 +46,9 @@ pub(crate) enum Command {
     Candidate { setup: SetupId, candidate: String },
     /// Nothing will come of this set-up. It may be over already, or never have begun.
     Abandon { setup: SetupId },
+    /// These peers tell from now on by STUN how our end looks from outside, beside the servers that the
+    /// application chose, and no others. They are three at most.
+    StunNeighbors(Vec<SocketAddr>),
 }
 
 impl Command {
@@ -53,7 +58,10 @@ impl Command {
             Self::Offer { setup, .. } | Self::Answer { setup, .. } => {
                 Some(Notice::Described { setup, sdp: None })
             }
-            Self::Accept { .. } | Self::Candidate { .. } | Self::Abandon { .. } => None,
+            Self::Accept { .. }
+            | Self::Candidate { .. }
+            | Self::Abandon { .. }
+            | Self::StunNeighbors(_) => None,
         }
     }
 }
@@ -71,4 +79,9 @@ pub(crate) enum Notice {
     Described { setup: SetupId, sdp: Option<String> },
     /// Our end found one more address of its own since it was described.
     Candidate { setup: SetupId, candidate: String },
+    /// The transport tells on this UDP port who asks by STUN how it looks from outside. Said once, at
+    /// the start.
+    Serving { port: NonZeroU16 },
+    /// It is known now what the NAT before this node does, or that has changed.
+    NatMapping(NatMapping),
 }

@@ -21,7 +21,7 @@ use libp2p::{
 };
 
 use crate::{
-    config::IceServer,
+    config::Stun,
     route::{self, TransportPort},
 };
 
@@ -56,7 +56,7 @@ pub struct Transport {
 
 impl Transport {
     #[cfg_attr(not(feature = "webrtc"), expect(unused_variables))]
-    pub(crate) fn new(key: &Keypair, port: TransportPort, ice_servers: Vec<IceServer>) -> Self {
+    pub(crate) fn new(key: &Keypair, port: TransportPort, stun: Stun) -> Self {
         #[cfg(feature = "webrtc")]
         port.set_signaling();
         Self {
@@ -64,7 +64,7 @@ impl Transport {
             port,
             accepted: ListenerId::next(),
             #[cfg(feature = "webrtc")]
-            signaled: webrtc::Signaled::new(ice_servers),
+            signaled: webrtc::Signaled::new(stun),
             #[cfg(feature = "webrtc")]
             direct: direct::Direct::new(key),
         }

@@ -28,6 +28,7 @@ use tokio::{
 
 use crate::{
     common::{self, Result},
+    config::Stun,
     reach::Reach,
     route::{self, BehaviourPort},
     signaling::{Command, Notice, SetupId},
@@ -59,7 +60,7 @@ impl Floor {
         let mut incoming = BufReader::new(read).split(END);
         let key = Keypair::generate_ed25519();
         let (port, transport_port) = route::ports();
-        let transport = Transport::new(&key, transport_port, Vec::new());
+        let transport = Transport::new(&key, transport_port, Stun::default());
         send(&mut outgoing, &key.public().to_peer_id().to_string()).await?;
         let remote = receive(&mut incoming).await?.parse()?;
         let setups = 0;
@@ -109,7 +110,7 @@ impl Floor {
                 match self.port.poll_notice(cx) {
                     Poll::Ready(Notice::Described { sdp, .. }) => return Poll::Ready(sdp),
                     // All addresses are in the description.
-                    Poll::Ready(Notice::Candidate { .. }) => {}
+                    Poll::Ready(_) => {}
                     Poll::Pending => return Poll::Pending,
                 }
             }

@@ -53,7 +53,7 @@ impl Signaled {
             Command::Accept { setup, sdp } => {
                 self.accepted.insert(setup.peer, sdp.parse().unwrap());
             }
-            Command::Candidate { .. } | Command::Abandon { .. } => {}
+            Command::Candidate { .. } | Command::Abandon { .. } | Command::StunNeighbors(_) => {}
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which addresses may be given away, and which may be dialed. Pure functions on multiaddrs: what
 //! is reachable is not known here, only what an address says of itself.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, net::IpAddr};
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
@@ -31,6 +31,17 @@ pub(super) fn reach_of_introducer(address: &Multiaddr) -> Reach {
         _ => None,
     };
     reach.unwrap_or(Reach::Global)
+}
+
+/// Where the machine is that is reached at this address, or the last router before it. A name does
+/// not tell, and a circuit tells where its relay is.
+pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    let ip: IpAddr = match address.iter().next()? {
+        Protocol::Ip4(ip) => ip.into(),
+        Protocol::Ip6(ip) => ip.into(),
+        _ => return None,
+    };
+    (!is_circuit(address)).then(|| ip.to_canonical())
 }
 
 /// Whether `address` may be used through an introducer that is as near as this, so that nobody far

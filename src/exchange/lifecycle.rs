@@ -7,9 +7,9 @@ use web_time::Instant;
 
 use super::{
     Established, Exchange, Output, Phase, Side,
-    address::{is_webrtc, reach_of_introducer},
+    address::{ip_of, is_webrtc, reach_of_introducer},
+    allowance::Allowance,
     link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, tags},
-    rate::Allowance,
 };
 use crate::{
     error::{LinkError, ProtocolError, Refusal},
@@ -85,6 +85,7 @@ impl Exchange {
                 Purpose::Shared
             },
             reach: reach_of_introducer(&remote).min(self.reach),
+            ip: ip_of(&remote),
             is_webrtc: is_webrtc(&remote),
             via,
             state: State::Waiting {
@@ -104,7 +105,10 @@ impl Exchange {
 
     pub(super) fn on_moved(&mut self, connection: ConnectionId, remote: &Multiaddr) {
         if let Some(link) = self.links.get_mut(&connection) {
+            let stun = link.stun();
             link.reach = reach_of_introducer(remote).min(self.reach);
+            link.ip = ip_of(remote);
+            self.neighbors.on_moved(connection, stun, link.stun());
         }
     }
 
@@ -151,7 +155,7 @@ impl Exchange {
             salt,
             networks: tags(&self.local, salt, &self.networks),
             accepting,
-            stun_port: None,
+            stun_port: self.stun_port,
         };
         if let Some(link) = self.links.get_mut(&connection) {
             link.state = State::Greeting {
@@ -274,6 +278,7 @@ impl Exchange {
         }
         live.update_due = live.announced != self.networks || told_accepting != is_accepting;
         link.state = State::Live(Box::new(live));
+        self.neighbors.on_moved(connection, None, link.stun());
         let allowance = Allowance::full(&self.limits, now);
         let is_first = self.roster.add(peer, connection, allowance);
         self.place(&peer);
@@ -365,6 +370,7 @@ impl Exchange {
             (_, End::Failed(error)) => Some(error),
             (_, End::Eof | End::Announced) => None,
         };
+        self.neighbors.on_moved(connection, link.stun(), None);
         let live = match std::mem::replace(&mut link.state, State::Ended) {
             State::Live(live) => Some(live),
             _ => None,

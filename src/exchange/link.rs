@@ -5,6 +5,8 @@
 use std::{
     collections::{HashMap, VecDeque},
     hash::{BuildHasherDefault, Hasher},
+    net::{IpAddr, SocketAddr},
+    num::NonZeroU16,
     sync::Arc,
     time::Duration,
 };
@@ -12,16 +14,14 @@ use std::{
 use libp2p::{PeerId, swarm::ConnectionId};
 use web_time::Instant;
 
-use super::{
-    introduce::{Leg, Offered},
-    rate::Bucket,
-};
+use super::introduce::{Leg, Offered};
 use crate::{
     config::Rate,
     error::ProtocolError,
     event::Via,
     id::{NetworkId, NetworkTag, Salt, SessionId},
     message::{Hello, Update},
+    rate::Bucket,
     reach::Reach,
 };
 
@@ -84,6 +84,8 @@ pub(super) struct Link {
     pub(super) purpose: Purpose,
     /// How near the remote is: decides which addresses may be used through it.
     pub(super) reach: Reach,
+    /// Where the remote is, if that is known.
+    pub(super) ip: Option<IpAddr>,
     pub(super) is_webrtc: bool,
     pub(super) via: Via,
     pub(super) state: State,
@@ -121,6 +123,7 @@ pub(super) struct Live {
     /// Our networks in the order in which the remote knows them.
     pub(super) announced: Arc<[NetworkId]>,
     pub(super) accepting: bool,
+    stun_port: Option<NonZeroU16>,
     via: Via,
     pub(super) received: Instant,
     pub(super) pinged: Option<Instant>,
@@ -168,6 +171,12 @@ impl Link {
         }
     }
 
+    /// Where the remote answers STUN, if it said that it does.
+    pub(super) fn stun(&self) -> Option<SocketAddr> {
+        let port = self.live()?.stun_port?;
+        Some(SocketAddr::new(self.ip?, port.get()))
+    }
+
     /// When this link next wants to be looked at.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.state {
@@ -194,6 +203,7 @@ impl Live {
             networks: Vec::new(),
             announced,
             accepting: hello.accepting,
+            stun_port: hello.stun_port,
             via,
             received: now,
             pinged: None,

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use libp2p::{PeerId, swarm::ConnectionId};
 use rand::{Rng, RngExt};
 
-use super::rate::Allowance;
+use super::allowance::Allowance;
 use crate::id::NetworkId;
 
 #[derive(Debug, Default)]

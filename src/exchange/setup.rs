@@ -7,6 +7,7 @@ use web_time::Instant;
 
 use super::{Exchange, Output, link::Side};
 use crate::{
+    event::PxpEvent,
     message::SignalContent,
     signaling::{Command, Notice, SetupId},
 };
@@ -51,6 +52,9 @@ impl Exchange {
                 None => self.on_answer_described(&setup, sdp),
             },
             Notice::Candidate { setup, candidate } => self.on_own_candidate(&setup, candidate),
+            Notice::Serving { port } => self.stun_port = Some(port),
+            Notice::NatMapping(_) if self.is_closed() => {}
+            Notice::NatMapping(mapping) => self.event(PxpEvent::NatMapping(mapping)),
         }
     }
 

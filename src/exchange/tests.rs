@@ -14,6 +14,7 @@ mod liveness;
 mod loss;
 mod networks;
 mod signaling;
+mod stun;
 mod tokens;
 mod world;
 

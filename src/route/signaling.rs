@@ -127,6 +127,7 @@ mod tests {
 
     use super::*;
     use crate::{
+        event::NatMapping,
         reach::Reach,
         route::{TransportPort, ports},
         signaling::SetupId,
@@ -183,6 +184,10 @@ mod tests {
             (Command::Accept { setup, sdp }, None),
             (Command::Candidate { setup, candidate }, None),
             (Command::Abandon { setup }, None),
+            (
+                Command::StunNeighbors(vec!["9.9.9.9:1".parse().unwrap()]),
+                None,
+            ),
         ]
     }
 
@@ -204,11 +209,12 @@ mod tests {
         let notices = [
             Notice::Described { setup, sdp: None },
             Notice::Candidate { setup, candidate },
+            Notice::NatMapping(NatMapping::EndpointIndependent),
         ];
         for notice in notices.clone() {
             transport.notify(notice);
         }
-        assert_eq!(notices.map(Some), [(); 2].map(|()| notice(&behaviour, &up)));
+        assert_eq!(notices.map(Some), [(); 3].map(|()| notice(&behaviour, &up)));
         assert_eq!((up.0.load(Relaxed), down.0.load(Relaxed)), (1, 1));
     }
 

@@ -45,7 +45,7 @@ impl Node {
         let (port, transport) = ports();
         Self {
             peer: key.public().to_peer_id(),
-            transport: Transport::new(&key, transport, Vec::new()),
+            transport: Transport::new(&key, transport, Stun::default()),
             port,
         }
     }
@@ -288,7 +288,7 @@ fn unknown_addresses_are_left_to_other_transports() {
 fn swarm() -> (Swarm<dummy::Behaviour>, BehaviourPort) {
     let key = Keypair::generate_ed25519();
     let (port, transport) = ports();
-    let transport = Transport::new(&key, transport, Vec::new());
+    let transport = Transport::new(&key, transport, Stun::default());
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_other_transport(|_| transport)

@@ -25,7 +25,7 @@ use self::{
 };
 use super::{Connecting, host};
 use crate::{
-    config::IceServer,
+    config::Stun,
     signaling::{Command, Notice},
 };
 
@@ -61,17 +61,17 @@ pub(super) struct Signaled {
 /// The sockets and their driver.
 enum Shell {
     /// Not inside of a runtime so far.
-    Unstarted(Vec<IceServer>),
+    Unstarted(Stun),
     Running(Handle),
     /// There are no sockets, or no more.
     Unavailable,
 }
 
 impl Signaled {
-    pub(super) fn new(servers: Vec<IceServer>) -> Self {
+    pub(super) fn new(stun: Stun) -> Self {
         Self {
             id: ListenerId::next(),
-            shell: Shell::Unstarted(servers),
+            shell: Shell::Unstarted(stun),
             declined: VecDeque::new(),
         }
     }
@@ -158,10 +158,10 @@ impl Signaled {
     }
 
     fn start(&mut self) -> Option<&Handle> {
-        if let Shell::Unstarted(servers) = &mut self.shell
+        if let Shell::Unstarted(stun) = &mut self.shell
             && let Ok(runtime) = host::runtime()
         {
-            self.shell = match driver::start(&runtime, std::mem::take(servers)) {
+            self.shell = match driver::start(&runtime, std::mem::take(stun)) {
                 Ok(handle) => Shell::Running(handle),
                 Err(error) => {
                     tracing::debug!(%error, "no signaled connections: there is no socket");

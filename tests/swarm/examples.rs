@@ -63,7 +63,8 @@ impl Node {
         all.extend(args);
         let mut process = Process::start("node", &all);
         let id = last_word(&process.line("this is ").await);
-        let address = last_word(&process.line("listening at /ip4/127.0.0.1/tcp/").await);
+        let listening = format!("listening at {}", listen.trim_end_matches('0'));
+        let address = last_word(&process.line(&listening).await);
         assert!(address.ends_with(&id), "{address}");
         Self {
             process,
@@ -134,6 +135,20 @@ async fn a_node_whose_stdin_brings_no_text_or_ends_goes_on() {
     quiet.process.line("says: anybody there?").await;
     quiet.interrupt().await;
     other.interrupt().await;
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_node_says_how_it_looks_to_two_that_serve_stun() {
+    let one = Node::start(&["--serve-stun", "0"]).await;
+    let other = Node::start_at("/ip4/127.0.0.2/tcp/0", &["--serve-stun", "0"]).await;
+    let args = ["--bootstrap", &one.address, "--bootstrap", &other.address];
+    let mut node = Node::start(&args).await;
+    let line = node.process.line("NAT").await;
+    assert_eq!(line, "this node's NAT has EndpointIndependent mapping");
+    for node in [one, other, node] {
+        node.interrupt().await;
+    }
 }
 
 /// A new directory, removed when dropped.

@@ -1,6 +1,6 @@
 //! Over real swarms, one file a subject. They are one program, which builds in a fraction of the time
-//! that one a file takes; what looks at the whole process, its memory or its log, is one of
-//! its own.
+//! that one a file takes; what looks at the clock or at the whole process, its memory or its log,
+//! is one of its own.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -12,8 +12,9 @@ mod application;
 mod bootstrap;
 #[cfg(feature = "webrtc")]
 mod examples;
-mod liveness;
 mod meet;
 mod refusals;
 mod relayed;
 mod streams;
+#[cfg(feature = "webrtc")]
+mod stun;

@@ -50,7 +50,7 @@ impl Sim {
                     setup.theirs = Some(sdp);
                 }
             }
-            Command::Candidate { .. } => {}
+            Command::Candidate { .. } | Command::StunNeighbors(_) => {}
             Command::Abandon { setup } => {
                 self.setups.remove(&(node, setup.number));
             }

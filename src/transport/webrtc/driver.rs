@@ -26,7 +26,7 @@ use super::{
     shared::{Handle, Shared},
     socket::{Inbox, Outbox, Sockets},
 };
-use crate::config::IceServer;
+use crate::config::Stun;
 
 /// How many datagrams are handled before what they give rise to is taken out: `dimpl` keeps 30 of
 /// a connection's.
@@ -49,9 +49,12 @@ const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// If there is no socket, or no certificate.
-pub(super) fn start(runtime: &runtime::Handle, servers: Vec<IceServer>) -> io::Result<Handle> {
-    let sockets = Sockets::bind()?;
-    let endpoint = Endpoint::new().ok_or_else(|| io::Error::other("no certificate"))?;
+pub(super) fn start(runtime: &runtime::Handle, stun: Stun) -> io::Result<Handle> {
+    let sockets = bind(stun.service.unwrap_or(0))?;
+    let mut endpoint = Endpoint::new().ok_or_else(|| io::Error::other("no certificate"))?;
+    if stun.service.is_some() {
+        endpoint.serve_stun(sockets.port());
+    }
     let shared = Shared::new(endpoint);
     let handle = Handle::new(shared.clone());
     let deadline = Instant::now() + START_TIMEOUT;
@@ -61,12 +64,21 @@ pub(super) fn start(runtime: &runtime::Handle, servers: Vec<IceServer>) -> io::R
         inbox: Inbox::new(),
         outbox: Outbox::default(),
         interfaces: Interfaces::new(),
-        servers: servers::resolve(servers).fuse().boxed(),
+        servers: servers::resolve(stun.servers).fuse().boxed(),
         timer: Box::pin(sleep_until(deadline.into())),
         starting: Some(deadline),
         ending: None,
     });
     Ok(handle)
+}
+
+fn bind(wanted: u16) -> io::Result<Sockets> {
+    let sockets = Sockets::bind(wanted)?;
+    let port = sockets.port();
+    if wanted != 0 && wanted != port {
+        tracing::warn!(%wanted, %port, "the port is not to be had, so another one is used");
+    }
+    Ok(sockets)
 }
 
 struct Driver {
@@ -122,18 +134,14 @@ impl Driver {
             });
         }
         while let Poll::Ready(Some(servers)) = self.servers.poll_next_unpin(cx) {
-            self.set_servers(&servers);
+            self.shared
+                .with(|state, now| state.endpoint.set_stun_servers(now, &servers));
         }
         let is_ready = |until| self.interfaces.has_told() || until <= Instant::now();
         if self.starting.is_some_and(is_ready) {
             self.starting = None;
             self.shared.with(|state, _| state.set_running());
         }
-    }
-
-    fn set_servers(&self, servers: &[SocketAddr]) {
-        self.shared
-            .with(|state, now| state.endpoint.set_stun_servers(now, servers));
     }
 
     /// Ready if there is or may be something to handle.
@@ -195,7 +203,7 @@ impl Driver {
         let Some(until) = self.ending else {
             self.ending = Some(now + END_TIMEOUT);
             self.servers = stream::empty().boxed();
-            self.set_servers(&[]);
+            self.shared.with(|state, _| state.endpoint.stop_asking());
             return is_done;
         };
         is_done || until <= now

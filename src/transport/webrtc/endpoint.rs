@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
     net::SocketAddr,
+    num::NonZeroU16,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,6 +25,7 @@ use self::{
     connection::{Connection, Ingredients},
     demux::{Demux, Kind},
     stun::{Mapping, Stun},
+    stun_service::StunService,
 };
 use crate::{
     reach::Reach,
@@ -35,6 +37,7 @@ mod connection;
 mod demux;
 mod description;
 mod stun;
+mod stun_service;
 #[cfg(test)]
 mod tests;
 
@@ -157,6 +160,7 @@ pub(super) struct Endpoint {
     /// Those of this machine, with our ports.
     addresses: BTreeSet<SocketAddr>,
     stun: Stun,
+    stun_service: Option<StunService>,
     connections: HashMap<Key, Connection>,
     next_key: u64,
     /// The connections in set-up.
@@ -176,6 +180,7 @@ impl Endpoint {
             certificate,
             addresses: BTreeSet::new(),
             stun: Stun::default(),
+            stun_service: None,
             connections: HashMap::new(),
             next_key: 0,
             setups: HashMap::new(),
@@ -191,7 +196,7 @@ impl Endpoint {
         if self.addresses.insert(address)
             && let Some(candidate) = host(address)
         {
-            self.add_candidate(now, &candidate);
+            self.add_candidate(now, &candidate, self.keys());
         }
     }
 
@@ -210,9 +215,9 @@ impl Endpoint {
         }
     }
 
-    fn add_candidate(&mut self, now: Instant, candidate: &Candidate) {
+    fn add_candidate(&mut self, now: Instant, candidate: &Candidate, keys: Vec<Key>) {
         let candidates = self.candidates();
-        for key in self.keys() {
+        for key in keys {
             let notice = self.with(now, key, |connection| {
                 connection.on_local_candidate(now, candidate, &candidates)
             });
@@ -224,6 +229,20 @@ impl Endpoint {
     /// The STUN servers to be asked what our sockets look like from outside.
     pub(super) fn set_stun_servers(&mut self, now: Instant, servers: &[SocketAddr]) {
         self.stun.set_servers(now, servers);
+    }
+
+    /// Answers from now on who asks how it looks from outside, on our sockets' port.
+    pub(super) fn serve_stun(&mut self, port: u16) {
+        if let Some(port) = NonZeroU16::new(port) {
+            self.stun_service = Some(StunService::default());
+            let notice = Notice::Serving { port };
+            self.outputs.events.push_back(Event::Notice(notice));
+        }
+    }
+
+    /// Asks nobody any more how our sockets look from outside.
+    pub(super) fn stop_asking(&mut self) {
+        self.stun = Stun::default();
     }
 
     pub(super) fn handle_command(&mut self, now: Instant, command: Command) {
@@ -245,6 +264,7 @@ impl Endpoint {
             Command::Abandon { setup } => {
                 self.with_setup(now, setup, |connection| connection.close(now));
             }
+            Command::StunNeighbors(neighbors) => self.stun.set_neighbors(now, neighbors),
         }
     }
 
@@ -310,8 +330,17 @@ impl Endpoint {
     /// All of our own.
     fn candidates(&self) -> Vec<Candidate> {
         let hosts = self.addresses.iter().copied().filter_map(host);
-        let mapped = self.stun.mappings().into_iter().filter_map(reflexive);
+        let mapped = self.stun.mappings().into_iter();
+        let mapped = mapped.filter_map(|mapping| self.reflexive(mapping));
         hosts.chain(mapped).collect()
+    }
+
+    /// No candidate where no router is in between: that is a host's.
+    fn reflexive(&self, mapping: Mapping) -> Option<Candidate> {
+        let Mapping { base, mapped } = mapping;
+        let is_host = self.addresses.contains(&mapped);
+        let candidate = Candidate::server_reflexive(mapped, base, "udp").ok();
+        candidate.filter(|_| !is_host)
     }
 
     /// `local` is where it arrived: address and port of our end.
@@ -333,11 +362,23 @@ impl Endpoint {
             self.with(now, key, |connection| {
                 connection.handle_datagram(now, pair, datagram);
             });
-        } else if let Kind::Response { .. } = kind
-            && let Some(mapping) = self.stun.handle_datagram(now, local, remote, datagram)
-            && let Some(candidate) = reflexive(mapping)
+        } else if let Kind::Response { .. } = kind {
+            for mapping in self.stun.handle_datagram(now, local, remote, datagram) {
+                if let Some(candidate) = self.reflexive(mapping) {
+                    // Others have a path, and need none of how we look now and then.
+                    let setups = self.setups.values().copied().collect();
+                    self.add_candidate(now, &candidate, setups);
+                }
+            }
+        } else if kind == Kind::Other
+            && let Some(service) = &mut self.stun_service
+            && let Some(contents) = service.answer(now, remote, datagram)
         {
-            self.add_candidate(now, &candidate);
+            self.outputs.send(Transmit {
+                source: local,
+                destination: remote,
+                contents,
+            });
         }
     }
 
@@ -360,6 +401,8 @@ impl Endpoint {
         for request in self.stun.handle_timeout(now) {
             self.outputs.send(request);
         }
+        let mapping = self.stun.poll_nat_mapping(now).map(Notice::NatMapping);
+        self.outputs.events.extend(mapping.map(Event::Notice));
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
@@ -538,8 +581,4 @@ impl Endpoint {
 
 fn host(address: SocketAddr) -> Option<Candidate> {
     Candidate::host(address, "udp").ok()
-}
-
-fn reflexive(mapping: Mapping) -> Option<Candidate> {
-    Candidate::server_reflexive(mapping.mapped, mapping.base, "udp").ok()
 }

@@ -122,7 +122,8 @@ impl Drop for Handle {
 pub(super) struct State {
     pub(super) endpoint: Endpoint,
     pub(super) waiting: Waiting,
-    /// For the transport. There are as many as the set-ups that it asked for bring about.
+    /// For the transport. There are as many as the set-ups that it asked for bring about, and one of each
+    /// other kind.
     pub(super) notices: VecDeque<Notice>,
     /// For the transport, and ours until then. There are as many as there are set-ups.
     incoming: VecDeque<(Key, PeerId)>,
@@ -205,6 +206,10 @@ impl State {
             match event {
                 Event::Notice(_) if !self.has_transport => {}
                 Event::Notice(notice) => {
+                    if let Notice::NatMapping(_) = notice {
+                        let is_other = |it: &_| !matches!(it, Notice::NatMapping(_));
+                        self.notices.retain(is_other);
+                    }
                     self.notices.push_back(notice);
                     self.waiting.wake(Cause::Transport);
                 }

@@ -26,24 +26,36 @@ const BUFFER_SIZE: usize = 4 << 20;
 pub(super) struct Sockets {
     /// One or two. Who received last comes last.
     sockets: VecDeque<Socket>,
+    port: u16,
 }
 
 impl Sockets {
-    /// Binds free ports of all interfaces. A family that this machine has not is done without.
+    /// Binds `port` of all interfaces, or a free one if it is 0 or taken. Both families get the same
+    /// one if possible. A family that this machine has not is done without.
     ///
     /// # Errors
     ///
     /// If it has neither.
-    pub(super) fn bind() -> io::Result<Self> {
-        let bind = |ip| Socket::bind(ip).inspect_err(|error| tracing::debug!(%error, "no {ip}"));
-        let sockets = match (
-            bind(Ipv4Addr::UNSPECIFIED.into()),
-            bind(Ipv6Addr::UNSPECIFIED.into()),
-        ) {
+    pub(super) fn bind(port: u16) -> io::Result<Self> {
+        let bind = |ip: IpAddr, port| {
+            let bound = Socket::bind(ip, port).or_else(|_| Socket::bind(ip, 0));
+            bound.inspect_err(|error| tracing::debug!(%error, "no {ip}"))
+        };
+        let v4 = bind(Ipv4Addr::UNSPECIFIED.into(), port);
+        let port_of = |socket: &Socket| socket.address.port();
+        let port = v4.as_ref().map_or(port, port_of);
+        let v6 = bind(Ipv6Addr::UNSPECIFIED.into(), port);
+        let sockets: VecDeque<_> = match (v4, v6) {
             (Err(error), Err(_)) => return Err(error),
             (v4, v6) => v4.into_iter().chain(v6).collect(),
         };
-        Ok(Self { sockets })
+        let port = sockets.front().map_or(0, port_of);
+        Ok(Self { sockets, port })
+    }
+
+    /// The port of the first family, and of the other one too if possible.
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Our address on an interface that has `ip`.
@@ -101,8 +113,8 @@ struct Socket {
 }
 
 impl Socket {
-    fn bind(ip: IpAddr) -> io::Result<Self> {
-        let address = SocketAddr::new(ip, 0);
+    fn bind(ip: IpAddr, port: u16) -> io::Result<Self> {
+        let address = SocketAddr::new(ip, port);
         let io = socket2::Socket::new(Domain::for_address(address), Type::DGRAM, None)?;
         if address.is_ipv6() {
             // The other family has a socket of its own.

@@ -47,7 +47,7 @@ impl Pair {
     fn new() -> Self {
         let ends = array::from_fn(|_| End {
             peer: PeerId::random(),
-            signaled: Signaled::new(Vec::new()),
+            signaled: Signaled::new(Stun::default()),
             incoming: VecDeque::new(),
         });
         Self { ends, number: 0 }
@@ -72,6 +72,7 @@ impl Pair {
             while let Poll::Ready(notice) = self.ends[end].signaled.poll_notice(cx) {
                 let setup = self.setup(1 - end);
                 let command = match notice {
+                    Notice::Serving { .. } | Notice::NatMapping(_) => continue,
                     Notice::Candidate { candidate, .. } => Command::Candidate { setup, candidate },
                     Notice::Described { sdp, .. } => {
                         let sdp = sdp.expect("a description");

@@ -40,23 +40,27 @@ pub(super) fn join<'a>(sdp: &str, candidates: impl Iterator<Item = &'a Candidate
 }
 
 /// Those of our own that are named to the other side: how we look from outside, for nothing else may
-/// lead through a router; then hosts of both address families in turn.
+/// lead through a router; then hosts; either of both address families in turn.
 pub(super) fn choose(ours: &[Candidate], reach: Reach) -> Vec<Candidate> {
     let of_kind = |is_wanted: fn(&Candidate) -> bool| {
         let usable = ours.iter().filter(|candidate| may_use(candidate, reach));
         usable.filter(move |candidate| is_wanted(candidate))
     };
-    let mapped = of_kind(|candidate| candidate.kind() != CandidateKind::Host).take(MAX_MAPPED);
-    let v4 = of_kind(|candidate| is_host(candidate) && candidate.addr().is_ipv4());
-    let v6 = of_kind(|candidate| is_host(candidate) && candidate.addr().is_ipv6());
-    let mut hosts: Vec<_> = v4.enumerate().chain(v6.enumerate()).collect();
-    hosts.sort_by_key(|(place, _)| *place);
-    let hosts = hosts.into_iter().map(|(_, candidate)| candidate);
-    mapped.chain(hosts).take(MAX_CANDIDATES).cloned().collect()
+    let mapped = of_kind(|candidate| candidate.kind() != CandidateKind::Host);
+    let hosts = of_kind(|candidate| candidate.kind() == CandidateKind::Host);
+    let mapped = families_in_turn(mapped).take(MAX_MAPPED);
+    let named = mapped.chain(families_in_turn(hosts));
+    named.take(MAX_CANDIDATES).cloned().collect()
 }
 
-fn is_host(candidate: &Candidate) -> bool {
-    candidate.kind() == CandidateKind::Host
+fn families_in_turn<'a>(
+    candidates: impl Iterator<Item = &'a Candidate>,
+) -> impl Iterator<Item = &'a Candidate> {
+    let (v4, v6): (Vec<_>, Vec<_>) = candidates.partition(|candidate| candidate.addr().is_ipv4());
+    let mut all: Vec<_> = v4.iter().enumerate().chain(v6.iter().enumerate()).collect();
+    all.sort_by_key(|(place, _)| *place);
+    let all: Vec<_> = all.into_iter().map(|(_, candidate)| *candidate).collect();
+    all.into_iter()
 }
 
 /// Reads a candidate as it travels, if it may be used. Names (`*.local`) and TCP are skipped.
@@ -119,10 +123,17 @@ mod tests {
         ours.push(Candidate::host(address("[2620:fe::1]:1"), "udp").unwrap());
         let (base, mapped) = (address("9.9.9.1:1"), address("9.8.8.8:7"));
         ours.push(Candidate::server_reflexive(mapped, base, "udp").unwrap());
+        for mapped in ["9.8.8.8:8", "9.8.8.8:9"] {
+            let mapped = Candidate::server_reflexive(address(mapped), base, "udp");
+            ours.push(mapped.unwrap());
+        }
+        let (base, mapped) = (address("[2620:fe::1]:1"), address("[2620:fe::2]:7"));
+        ours.push(Candidate::server_reflexive(mapped, base, "udp").unwrap());
         let named = choose(&ours, Reach::Global);
         let named: Vec<_> = named.iter().map(|named| named.addr().to_string()).collect();
         assert_eq!(named.len(), MAX_CANDIDATES);
-        assert_eq!(named[..3], ["9.8.8.8:7", "9.9.9.1:1", "[2620:fe::1]:1"]);
+        let first = ["9.8.8.8:7", "[2620:fe::2]:7", "9.9.9.1:1", "[2620:fe::1]:1"];
+        assert_eq!(named[..4], first);
     }
 
     #[test]

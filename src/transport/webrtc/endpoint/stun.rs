@@ -1,20 +1,23 @@
-//! What our sockets look like from outside, as the application's STUN servers tell (RFC 8489). They
-//! are asked over the sockets that connections use, early, so that the answer is there when it is
-//! needed, and again before a mapping expires.
+//! What our sockets look like from outside, as the application's STUN servers and some neighbours tell
+//! (RFC 8489). They are asked over the sockets that connections use, early, so that the answer is there
+//! when it is needed, and again before a mapping expires.
 
 use std::{
-    collections::BTreeMap,
+    cmp::Reverse,
+    collections::{BTreeMap, HashSet},
     net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use ::stun::{
     agent::TransactionId,
+    fingerprint::FINGERPRINT,
     message::{BINDING_REQUEST, BINDING_SUCCESS, Getter, Message},
     xoraddr::XorMappedAddress,
 };
 
 use super::Transmit;
+use crate::{event::NatMapping, reach::Reach};
 
 /// The most addresses of servers that are asked: two of each that the application may name.
 const MAX_SERVERS: usize = 16;
@@ -22,7 +25,7 @@ const MAX_SERVERS: usize = 16;
 /// After so many requests without an answer, what a server said before is no longer believed.
 const MAX_UNANSWERED: u8 = 3;
 
-/// When a server is asked again that answered. Mappings of 30 s are usual.
+/// When those are asked again who answered. Mappings of 30 s are usual.
 const REFRESH: Duration = Duration::from_secs(20);
 
 /// When one is asked again that did not answer: at first, doubled at each try, and at most (RFC 8489,
@@ -30,16 +33,34 @@ const REFRESH: Duration = Duration::from_secs(20);
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 const LAST_RETRY: Duration = Duration::from_secs(20);
 
+/// How long after the first answer it is judged what the router does. Until then the others have answered
+/// too, or are no longer believed, so that a mapping which has changed is not taken for two.
+const SETTLE: Duration = Duration::from_secs(4);
+
+/// The most mappings of one address of ours that are believed: behind a router that makes one for each
+/// host that is sent to, others are no better than these.
+const MAX_RIVALS: usize = 2;
+
 #[derive(Debug, Default)]
 pub(super) struct Stun {
-    servers: BTreeMap<SocketAddr, Server>,
+    /// The application's, at most [`MAX_SERVERS`].
+    servers: Vec<SocketAddr>,
+    /// As many as the core says.
+    neighbors: Vec<SocketAddr>,
+    /// Both of them.
+    asked: BTreeMap<SocketAddr, Asked>,
+    /// When those are asked again who answered: all at once, so that their answers can be compared.
+    next_round: Option<Instant>,
+    /// When it is to be judged what the router does.
+    settles: Option<Instant>,
+    nat_mapping: Option<NatMapping>,
 }
 
 #[derive(Debug)]
-struct Server {
+struct Asked {
     next: Instant,
     retry: Duration,
-    asked: Option<TransactionId>,
+    request: Option<TransactionId>,
     unanswered: u8,
     mapping: Option<Mapping>,
 }
@@ -51,67 +72,156 @@ pub(super) struct Mapping {
     pub(super) mapped: SocketAddr,
 }
 
+impl Mapping {
+    fn new(base: SocketAddr, mapped: &XorMappedAddress) -> Option<Self> {
+        let mapped = SocketAddr::new(mapped.ip, mapped.port);
+        let is_possible = base.is_ipv4() == mapped.is_ipv4() && mapped.port() != 0;
+        (is_possible && Reach::of_ip(mapped.ip()).is_some()).then_some(Self { base, mapped })
+    }
+
+    /// Whether both speak of the same thing, and contradict each other unless they are equal. Who is on
+    /// our side of a router sees another address of ours than who is beyond it.
+    fn is_rival(&self, other: &Self) -> bool {
+        let reach = |mapping: &Self| Reach::of_ip(mapping.mapped.ip());
+        self.base == other.base && reach(self) == reach(other)
+    }
+}
+
 impl Stun {
+    /// Asks these servers of the application.
     pub(super) fn set_servers(&mut self, now: Instant, servers: &[SocketAddr]) {
-        let servers = servers.get(..MAX_SERVERS).unwrap_or(servers);
-        self.servers.retain(|address, _| servers.contains(address));
-        for address in servers {
-            self.servers.entry(*address).or_insert(Server {
+        self.servers = servers.iter().take(MAX_SERVERS).copied().collect();
+        self.update(now);
+    }
+
+    /// Asks these neighbours.
+    pub(super) fn set_neighbors(&mut self, now: Instant, neighbors: Vec<SocketAddr>) {
+        self.neighbors = neighbors;
+        self.update(now);
+    }
+
+    fn update(&mut self, now: Instant) {
+        let all: Vec<_> = self.servers.iter().chain(&self.neighbors).collect();
+        self.asked.retain(|address, _| all.contains(&address));
+        let is_new = all.iter().any(|it| !self.asked.contains_key(it));
+        for address in all {
+            self.asked.entry(*address).or_insert(Asked {
                 next: now,
                 retry: FIRST_RETRY,
-                asked: None,
+                request: None,
                 unanswered: 0,
                 mapping: None,
             });
         }
+        let is_late = |next: Instant| next < now + (REFRESH - SETTLE);
+        if is_new && self.next_round.is_some_and(is_late) {
+            self.ask_again(now);
+        }
     }
 
-    /// This machine's addresses have changed, and with them perhaps how it looks from outside.
+    /// This machine's addresses have changed, and with them perhaps how it looks from outside; or what
+    /// one says who was not asked before is to be compared with what others say now.
     pub(super) fn ask_again(&mut self, now: Instant) {
-        for server in self.servers.values_mut() {
-            server.next = now;
-            server.retry = FIRST_RETRY;
+        self.next_round = None;
+        for asked in self.asked.values_mut() {
+            asked.next = now;
+            asked.retry = FIRST_RETRY;
         }
     }
 
     /// This machine has lost an address, and what leads to it.
     pub(super) fn forget(&mut self, now: Instant, base: SocketAddr) {
-        for server in self.servers.values_mut() {
-            server.mapping = server.mapping.filter(|mapping| mapping.base != base);
+        for asked in self.asked.values_mut() {
+            asked.mapping = asked.mapping.filter(|mapping| mapping.base != base);
         }
         self.ask_again(now);
     }
 
-    /// What was found out, each once.
+    /// What is believed of what they say, each once.
+    ///
+    /// Any of them may lie. What two at different IPs agree on is so: a router that makes a mapping for
+    /// each host that is sent to, as symmetric ones do, shows no two hosts the same one. What
+    /// contradicts it is ignored, unless a server of the application says so, which nobody can slip in.
+    /// Where no two agree, the router may well be such a one, and all are believed up to a number: its
+    /// IP, which they share, is what lets a peer's router expect us.
     pub(super) fn mappings(&self) -> Vec<Mapping> {
-        let mut mappings = Vec::new();
-        for mapping in self.servers.values().filter_map(|server| server.mapping) {
-            if !mappings.contains(&mapping) {
-                mappings.push(mapping);
+        let mut told: Vec<_> = self.told().collect();
+        told.sort_by_cached_key(|(from, mapping)| {
+            Reverse((self.voices(mapping), self.servers.contains(from)))
+        });
+        let mut believed: Vec<Mapping> = Vec::new();
+        for (from, mapping) in &told {
+            let rivals = believed.iter().filter(|other| other.is_rival(mapping));
+            let is_refuted = !self.is_agreed(mapping)
+                && !self.servers.contains(from)
+                && rivals.clone().any(|rival| self.is_agreed(rival));
+            let has_room = rivals.count() < MAX_RIVALS;
+            if has_room && !is_refuted && !believed.contains(mapping) {
+                believed.push(*mapping);
             }
         }
-        mappings
+        believed
+    }
+
+    /// What the router does, if that is known now and was not, or was something else.
+    pub(super) fn poll_nat_mapping(&mut self, now: Instant) -> Option<NatMapping> {
+        self.settles.take_if(|settles| *settles <= now)?;
+        let judged = self.judge()?;
+        (self.nat_mapping.replace(judged) != Some(judged)).then_some(judged)
+    }
+
+    /// The same rule: two that agree cannot be behind a symmetric router, and others contradict each
+    /// other because of one. Who is on our side of the router cannot tell, so that those count who see
+    /// us at the farthest.
+    fn judge(&self) -> Option<NatMapping> {
+        let reach = |mapping: &Mapping| Reach::of_ip(mapping.mapped.ip());
+        let farthest = self.told().map(|(_, mapping)| reach(&mapping)).max()?;
+        let told = self.told().map(|(_, mapping)| mapping);
+        let told: Vec<_> = told.filter(|it| reach(it) == farthest).collect();
+        let is_disputed = |mapping: &Mapping| {
+            let mut rivals = told.iter().filter(|other| other.is_rival(mapping));
+            rivals.clone().any(|rival| rival != mapping) && !rivals.any(|it| self.is_agreed(it))
+        };
+        if told.iter().any(is_disputed) {
+            return Some(NatMapping::EndpointDependent);
+        }
+        let is_agreed = told.iter().any(|mapping| self.is_agreed(mapping));
+        is_agreed.then_some(NatMapping::EndpointIndependent)
+    }
+
+    fn told(&self) -> impl Iterator<Item = (&SocketAddr, Mapping)> {
+        let asked = self.asked.iter();
+        asked.filter_map(|(from, asked)| Some((from, asked.mapping?)))
+    }
+
+    /// How many say so; of each IP only one counts.
+    fn voices(&self, mapping: &Mapping) -> usize {
+        let same = self.told().filter(|(_, told)| told == mapping);
+        let ips: HashSet<_> = same.map(|(from, _)| from.ip()).collect();
+        ips.len()
+    }
+
+    fn is_agreed(&self, mapping: &Mapping) -> bool {
+        self.voices(mapping) > 1
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.servers.values().map(|server| server.next).min()
+        let asked = self.asked.values().map(|asked| asked.next);
+        asked.chain(self.settles).min()
     }
 
-    /// Asks the servers that are due.
+    /// Asks those who are due.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<Transmit> {
-        let due = self
-            .servers
-            .iter_mut()
-            .filter(|(_, server)| server.next <= now);
-        due.filter_map(|(address, server)| {
+        let due = self.asked.iter_mut().filter(|(_, asked)| asked.next <= now);
+        due.filter_map(|(address, asked)| {
             let request = TransactionId::new();
-            server.asked = Some(request);
-            server.unanswered = server.unanswered.saturating_add(1);
-            if server.unanswered > MAX_UNANSWERED {
-                server.mapping = None;
+            asked.request = Some(request);
+            asked.unanswered = asked.unanswered.saturating_add(1);
+            if asked.unanswered > MAX_UNANSWERED {
+                asked.mapping = None;
             }
-            server.next = now + server.retry;
-            server.retry = LAST_RETRY.min(2 * server.retry);
+            asked.next = now + asked.retry;
+            asked.retry = LAST_RETRY.min(2 * asked.retry);
             Some(Transmit {
                 source: unspecified(address),
                 destination: *address,
@@ -121,32 +231,47 @@ impl Stun {
         .collect()
     }
 
-    /// Takes a response that no connection waits for, arrived at `base`. Returns a mapping that is new.
+    /// Takes a response that no connection waits for, arrived at `base`. Returns what is believed now
+    /// and was not before.
     pub(super) fn handle_datagram(
         &mut self,
         now: Instant,
         base: SocketAddr,
         from: SocketAddr,
         datagram: &[u8],
-    ) -> Option<Mapping> {
-        let server = self.servers.get_mut(&from)?;
+    ) -> Vec<Mapping> {
+        let Some(mapping) = self.read(base, from, datagram) else {
+            return Vec::new();
+        };
+        let before = self.mappings();
+        self.on_told(now, from, mapping);
+        let mut believed = self.mappings();
+        believed.retain(|mapping| !before.contains(mapping));
+        believed
+    }
+
+    /// What this says, if it answers our latest request.
+    fn read(&self, base: SocketAddr, from: SocketAddr, datagram: &[u8]) -> Option<Mapping> {
+        let asked = self.asked.get(&from)?;
         let response = decode(datagram)?;
-        if response.typ != BINDING_SUCCESS || server.asked != Some(response.transaction_id) {
+        if response.typ != BINDING_SUCCESS || asked.request != Some(response.transaction_id) {
             return None;
         }
         let mut mapped = XorMappedAddress::default();
         mapped.get_from(&response).ok()?;
-        let mapped = SocketAddr::new(mapped.ip, mapped.port);
-        server.asked = None;
-        server.unanswered = 0;
-        server.next = now + REFRESH;
-        server.retry = FIRST_RETRY;
-        let mapping = Some(Mapping { base, mapped });
-        let is_new = server.mapping != mapping && !self.mappings().contains(&mapping?);
-        if let Some(server) = self.servers.get_mut(&from) {
-            server.mapping = mapping;
+        Mapping::new(base, &mapped)
+    }
+
+    fn on_told(&mut self, now: Instant, from: SocketAddr, mapping: Mapping) {
+        if let Some(asked) = self.asked.get_mut(&from) {
+            asked.mapping = Some(mapping);
+            asked.request = None;
+            asked.unanswered = 0;
+            asked.retry = FIRST_RETRY;
+            let round = self.next_round.filter(|next| *next > now);
+            asked.next = *self.next_round.insert(round.unwrap_or(now + REFRESH));
+            self.settles.get_or_insert(now + SETTLE);
         }
-        mapping.filter(|_| is_new)
     }
 }
 
@@ -157,15 +282,20 @@ fn unspecified(address: &SocketAddr) -> SocketAddr {
     }
 }
 
-fn binding_request(transaction: TransactionId) -> Option<Vec<u8>> {
+pub(super) fn binding_request(transaction: TransactionId) -> Option<Vec<u8>> {
     let mut request = Message::new();
+    // With a fingerprint it is long enough for an answer that is not to be much longer.
     request
-        .build(&[Box::new(transaction), Box::new(BINDING_REQUEST)])
+        .build(&[
+            Box::new(transaction),
+            Box::new(BINDING_REQUEST),
+            Box::new(FINGERPRINT),
+        ])
         .ok()?;
     Some(request.raw)
 }
 
-fn decode(datagram: &[u8]) -> Option<Message> {
+pub(super) fn decode(datagram: &[u8]) -> Option<Message> {
     let mut message = Message::new();
     message.raw = datagram.to_vec();
     message.decode().ok()?;

@@ -13,6 +13,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{ChannelId, Closed, Endpoint, Event, Key, Read, Status, Write};
 use crate::{
+    event::NatMapping,
     reach::Reach,
     signaling::{Command, Notice, SetupId},
 };
@@ -22,6 +23,7 @@ mod foreign;
 mod life;
 mod limits;
 mod loss;
+mod neighbors;
 mod streams;
 mod trust;
 
@@ -71,11 +73,17 @@ struct Lab {
     partners: HashMap<(usize, SetupId), (usize, SetupId)>,
     /// Addresses behind a router, and how they look from outside it.
     mapped: HashMap<SocketAddr, SocketAddr>,
+    /// Those of them whose router is symmetric, and how they look from each address that they sent to.
+    symmetric: HashMap<SocketAddr, HashMap<SocketAddr, SocketAddr>>,
+    /// STUN servers, and what they say if it is not the truth.
+    servers: HashMap<SocketAddr, Option<SocketAddr>>,
     /// Whom a router has let out to somebody: who may answer.
     let_out: HashSet<(SocketAddr, SocketAddr)>,
     /// Addresses that nothing leaves or reaches.
     dead: HashSet<SocketAddr>,
     datagrams: usize,
+    /// Who reported what of its router.
+    nat_mappings: Vec<(usize, NatMapping)>,
 }
 
 /// Where somebody tells who asks how it looks from outside.
@@ -102,9 +110,12 @@ impl Lab {
             setups: 0,
             partners: HashMap::new(),
             mapped: HashMap::new(),
+            symmetric: HashMap::new(),
+            servers: HashMap::from([(STUN_SERVER.parse().unwrap(), None)]),
             let_out: HashSet::new(),
             dead: HashSet::new(),
             datagrams: 0,
+            nat_mappings: Vec::new(),
         };
         lab.add();
         lab.add();
@@ -267,8 +278,8 @@ impl Lab {
                 true => *self.ends[n].endpoint.addresses.first().unwrap(),
                 false => transmit.source,
             };
-            let (is_dead, source) = (self.dead.contains(&source), self.outside(source));
             let to = transmit.destination;
+            let (is_dead, source) = (self.dead.contains(&source), self.outside(source, to));
             self.let_out.insert((source, to));
             let copies = 1 + usize::from(self.rng.random_bool(self.duplication));
             for _ in 0..copies {
@@ -303,7 +314,8 @@ impl Lab {
                 setup,
                 sdp: Some(sdp),
             } => (*setup, sdp.clone()),
-            Notice::Described { .. } => return,
+            Notice::Described { .. } | Notice::Serving { .. } => return,
+            Notice::NatMapping(mapping) => return self.nat_mappings.push((n, *mapping)),
             Notice::Candidate { setup, candidate } => (*setup, candidate.clone()),
         };
         let Some(&(to, theirs)) = self.partners.get(&(n, setup)) else {
@@ -372,8 +384,8 @@ impl Lab {
     fn deliver(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Command { to, command } => self.command(to, command),
-            Delivery::Datagram { from, to, contents } if to.to_string() == STUN_SERVER => {
-                let contents = mapping_of(from, &contents);
+            Delivery::Datagram { from, to, contents } if self.servers.contains_key(&to) => {
+                let contents = mapping_of(self.servers[&to].unwrap_or(from), &contents);
                 let (from, to) = (to, from);
                 self.mail(MS, Delivery::Datagram { from, to, contents });
             }
@@ -396,13 +408,27 @@ impl Lab {
         }
     }
 
-    fn outside(&self, address: SocketAddr) -> SocketAddr {
-        *self.mapped.get(&address).unwrap_or(&address)
+    fn outside(&mut self, address: SocketAddr, to: SocketAddr) -> SocketAddr {
+        let public = *self.mapped.get(&address).unwrap_or(&address);
+        let Some(ports) = self.symmetric.get_mut(&address) else {
+            return public;
+        };
+        let port = public.port() + ports.len() as u16;
+        let public = SocketAddr::new(public.ip(), port);
+        *ports.entry(to).or_insert(public)
     }
 
     /// Where a router passes on what comes `from` outside: to who has sent there.
     fn inside(&self, from: SocketAddr, to: SocketAddr) -> Option<SocketAddr> {
-        match self.mapped.iter().find(|(_, public)| **public == to) {
+        let symmetric = self.symmetric.iter();
+        let ports =
+            symmetric.flat_map(|(private, ports)| ports.values().map(move |to| (private, to)));
+        match self
+            .mapped
+            .iter()
+            .chain(ports)
+            .find(|(_, public)| **public == to)
+        {
             Some((private, _)) => self.let_out.contains(&(to, from)).then_some(*private),
             None => Some(to),
         }

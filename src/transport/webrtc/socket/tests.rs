@@ -18,8 +18,12 @@ struct Node {
 
 impl Node {
     fn new() -> Self {
+        Self::at(0)
+    }
+
+    fn at(port: u16) -> Self {
         Self {
-            sockets: Sockets::bind().unwrap(),
+            sockets: Sockets::bind(port).unwrap(),
             inbox: Inbox::new(),
             outbox: Outbox::default(),
         }
@@ -185,6 +189,21 @@ async fn the_ports_of_both_families_are_free_ones() {
         assert_ne!(node.address(ip).port(), 0);
         assert_eq!(node.address(ip).ip(), ip);
     }
+}
+
+#[tokio::test]
+async fn a_port_that_is_free_is_used_for_both_families_and_one_that_is_taken_is_not() {
+    // Another test may take it in between.
+    let is_so = (0..10).any(|_| {
+        let first = Node::new();
+        let port = first.sockets.port();
+        let second = Node::at(port);
+        assert_ne!(second.address(V4).port(), port);
+        drop(first);
+        let third = Node::at(port);
+        [V4, V6].map(|ip| third.address(ip).port()) == [port; 2]
+    });
+    assert!(is_so);
 }
 
 #[tokio::test]

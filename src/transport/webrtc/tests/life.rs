@@ -6,7 +6,7 @@ use super::*;
 
 #[tokio::test]
 async fn an_offer_made_at_once_names_addresses() {
-    let mut end = Signaled::new(Vec::new());
+    let mut end = Signaled::new(Stun::default());
     soon(poll_fn(|cx| end.poll_ready(cx))).await;
     let setup = SetupId {
         peer: PeerId::random(),
@@ -49,7 +49,9 @@ fn mapped(datagram: &[u8]) -> Vec<u8> {
 async fn a_stun_server_tells_how_the_socket_looks_from_outside() {
     let server = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let uri = format!("stun:{}", server.local_addr().unwrap());
-    let mut end = Signaled::new(vec![uri.parse().unwrap()]);
+    let servers = vec![uri.parse().unwrap()];
+    let service = None;
+    let mut end = Signaled::new(Stun { servers, service });
     soon(poll_fn(|cx| end.poll_ready(cx))).await;
     let (peer, number) = (PeerId::random(), 1);
     let setup = SetupId { peer, number };
@@ -123,7 +125,7 @@ async fn the_same_two_connect_again_right_after_a_close() {
 
 #[tokio::test]
 async fn nobody_is_dialed_without_a_set_up() {
-    let mut end = Signaled::new(Vec::new());
+    let mut end = Signaled::new(Stun::default());
     let error = end
         .dial(PeerId::random(), iter::empty())
         .await
@@ -159,7 +161,7 @@ async fn a_dial_that_is_dropped_gives_up_its_connection() {
 
 #[test]
 fn outside_of_a_runtime_commands_are_declined_and_dials_fail() {
-    let mut end = Signaled::new(Vec::new());
+    let mut end = Signaled::new(Stun::default());
     let cx = &mut Context::from_waker(noop_waker_ref());
     let setup = SetupId {
         peer: PeerId::random(),
@@ -305,4 +307,38 @@ async fn settled(expected: (usize, usize)) {
         "{:?} instead of {expected:?}",
         (tasks(), files())
     );
+}
+
+#[tokio::test]
+async fn a_node_that_serves_stun_says_so_first_and_answers() {
+    use stun::{
+        agent::TransactionId,
+        message::{BINDING_REQUEST, Getter, Message, Setter},
+        xoraddr::XorMappedAddress,
+    };
+
+    let taken = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let taken = taken.local_addr().unwrap().port();
+    for wanted in [0, taken] {
+        let (servers, service) = (Vec::new(), Some(wanted));
+        let mut end = Signaled::new(Stun { servers, service });
+        let Notice::Serving { port } = soon(poll_fn(|cx| end.poll_notice(cx))).await else {
+            panic!("nothing is said of it");
+        };
+        assert_ne!(port.get(), wanted);
+        let client = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let (mut request, mut answer) = (Message::new(), Message::new());
+        let parts: [Box<dyn Setter>; 2] =
+            [Box::new(TransactionId::new()), Box::new(BINDING_REQUEST)];
+        request.build(&parts).unwrap();
+        let server = ("127.0.0.1", port.get());
+        client.send_to(&request.raw, server).await.unwrap();
+        answer.raw.resize(100, 0);
+        soon(client.recv_from(&mut answer.raw)).await.unwrap();
+        answer.decode().unwrap();
+        let mut mapped = XorMappedAddress::default();
+        mapped.get_from(&answer).unwrap();
+        let expected = client.local_addr().unwrap();
+        assert_eq!((mapped.ip, mapped.port), (expected.ip(), expected.port()));
+    }
 }

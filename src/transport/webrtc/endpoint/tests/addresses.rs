@@ -10,7 +10,7 @@ fn add(lab: &mut Lab, n: usize, address: &str) -> SocketAddr {
 }
 
 /// A fresh end behind a router of its own, which lets answers in from where it has sent to.
-fn add_behind_router(lab: &mut Lab, private: &str, public: &str) -> usize {
+pub(super) fn add_behind_router(lab: &mut Lab, private: &str, public: &str) -> usize {
     let n = lab.add();
     let now = lab.now;
     lab.ends[n].endpoint.remove_address(now, address(n, 0));
@@ -19,7 +19,7 @@ fn add_behind_router(lab: &mut Lab, private: &str, public: &str) -> usize {
     n
 }
 
-fn use_stun_server(lab: &mut Lab, n: usize) {
+pub(super) fn use_stun_server(lab: &mut Lab, n: usize) {
     let (now, server) = (lab.now, STUN_SERVER.parse().unwrap());
     lab.ends[n].endpoint.set_stun_servers(now, &[server]);
 }

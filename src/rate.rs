@@ -2,17 +2,17 @@
 
 use web_time::Instant;
 
-use crate::config::{Limits, Rate};
+use crate::config::Rate;
 
 /// How much of a [`Rate`] is left.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bucket {
+pub(crate) struct Bucket {
     left: f64,
     at: Instant,
 }
 
 impl Bucket {
-    pub(super) fn full(rate: Rate, now: Instant) -> Self {
+    pub(crate) fn full(rate: Rate, now: Instant) -> Self {
         Self {
             left: rate.burst.into(),
             at: now,
@@ -20,10 +20,8 @@ impl Bucket {
     }
 
     /// Takes one, if there is one.
-    pub(super) fn take(&mut self, rate: Rate, now: Instant) -> bool {
-        let earned =
-            now.saturating_duration_since(self.at).as_secs_f64() * f64::from(rate.per_second);
-        self.left = (self.left + earned).min(rate.burst.into());
+    pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        self.left = self.earned(rate, now);
         self.at = self.at.max(now);
         let is_enough = self.left >= 1.0;
         if is_enough {
@@ -31,28 +29,16 @@ impl Bucket {
         }
         is_enough
     }
-}
 
-/// What one peer may still ask of us, over all its links together.
-#[derive(Debug)]
-pub(super) struct Allowance {
-    pub(super) requests: Bucket,
-    /// Introductions that the peer asks us to carry.
-    pub(super) asked: Bucket,
-    /// Introductions that we carry to the peer.
-    pub(super) carried: Bucket,
-    /// Introductions that the peer carries to us.
-    pub(super) brought: Bucket,
-}
+    /// Whether nothing is missing any more, so that it need not be remembered.
+    #[cfg(any(feature = "webrtc", test))]
+    pub(crate) fn is_full(&self, rate: Rate, now: Instant) -> bool {
+        self.earned(rate, now) >= rate.burst.into()
+    }
 
-impl Allowance {
-    pub(super) fn full(limits: &Limits, now: Instant) -> Self {
-        Self {
-            requests: Bucket::full(limits.requests, now),
-            asked: Bucket::full(limits.introductions, now),
-            carried: Bucket::full(limits.introductions, now),
-            brought: Bucket::full(limits.introductions, now),
-        }
+    fn earned(&self, rate: Rate, now: Instant) -> f64 {
+        let time = now.saturating_duration_since(self.at).as_secs_f64();
+        (self.left + time * f64::from(rate.per_second)).min(rate.burst.into())
     }
 }
 
@@ -66,9 +52,12 @@ mod tests {
     fn a_burst_is_served_and_credit_does_not_grow_past_it() {
         let (rate, start) = (Rate::new(3, 2), Instant::now());
         let mut bucket = Bucket::full(rate, start);
+        assert!(bucket.is_full(rate, start));
         assert_eq!((0..5).filter(|_| bucket.take(rate, start)).count(), 3);
         let soon = start + Duration::from_millis(500);
         assert_eq!((0..5).filter(|_| bucket.take(rate, soon)).count(), 1);
+        assert!(!bucket.is_full(rate, soon + Duration::from_millis(1499)));
+        assert!(bucket.is_full(rate, soon + Duration::from_millis(1500)));
         let much_later = start + Duration::from_secs(1_000_000);
         assert_eq!((0..5).filter(|_| bucket.take(rate, much_later)).count(), 3);
     }

@@ -2,6 +2,11 @@
 //! link; one that is only idle stays. Each test runs its cases side by side, for they are spent
 //! waiting.
 
+mod common;
+#[cfg(feature = "webrtc")]
+#[path = "common/process.rs"]
+mod process;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     future::pending,
@@ -10,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::common::*;
+use common::*;
 use futures::{StreamExt, future::join_all};
 use libp2p::{Multiaddr, PeerId, swarm::SwarmEvent};
 use pxp::{LinkError, PxpEvent, QueryError};
@@ -300,7 +305,7 @@ async fn a_killed_process_is_disconnected_within_10_seconds_and_offered_to_nobod
     let mut nodes: [Node; 3] = nodes().await;
     let (hub, found_by, asker) = (0, 1, 2);
     connect(&mut nodes, found_by, hub).await;
-    let mut process = crate::process::Process::start(
+    let mut process = process::Process::start(
         "node",
         &[
             "--network",
