@@ -1,4 +1,4 @@
-//! Example programs as processes, to be spoken to and ended like by a user.
+//! Programs as processes, to be spoken to and ended like by a user.
 #![allow(dead_code, missing_docs, unreachable_pub)]
 
 use std::{path::PathBuf, process::ExitStatus, process::Stdio, time::Duration};
@@ -12,7 +12,7 @@ use tokio::{
 /// No program takes so long to say or do what is waited for, also on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A running example, killed when dropped.
+/// A running program, killed when dropped.
 pub struct Process {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -21,41 +21,56 @@ pub struct Process {
 }
 
 impl Process {
+    /// Starts an example.
     pub fn start(example: &str, args: &[&str]) -> Self {
-        let mut child = Command::new(path(example))
-            .args(args)
+        let mut command = Command::new(path(example));
+        command.args(args);
+        Self::spawn(command).unwrap_or_else(|error| {
+            panic!("{error}: `cargo test` or `cargo build --examples` makes {example}")
+        })
+    }
+
+    pub fn spawn(mut command: Command) -> std::io::Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{error}: `cargo test` or `cargo build --examples` makes {example}")
-            });
+            .spawn()?;
         let (sender, lines) = mpsc::unbounded_channel();
         read_lines(child.stdout.take().unwrap(), sender.clone());
         read_lines(child.stderr.take().unwrap(), sender);
-        Self {
+        Ok(Self {
             stdin: child.stdin.take(),
             child,
             lines,
             log: Vec::new(),
-        }
+        })
     }
 
     /// Waits for a line with `text` in it, and skips those before.
     pub async fn line(&mut self, text: &str) -> String {
+        self.line_of(&[text]).await
+    }
+
+    /// Waits for a line with one of these in it, and skips those before.
+    pub async fn line_of(&mut self, texts: &[&str]) -> String {
         let found = tokio::time::timeout(PATIENCE, async {
             while let Some(line) = self.lines.recv().await {
                 self.log.push(line.clone());
-                if line.contains(text) {
+                if texts.iter().any(|text| line.contains(text)) {
                     return Some(line);
                 }
             }
             None
         });
         let found = found.await.ok().flatten();
-        found.unwrap_or_else(|| panic!("no line with {text:?}, but\n{}", self.log.join("\n")))
+        found.unwrap_or_else(|| panic!("no line with {texts:?}, but\n{}", self.log.join("\n")))
+    }
+
+    /// Whether there was a line with `text` in it, of those that were waited for or skipped.
+    pub fn has_said(&self, text: &str) -> bool {
+        self.log.iter().any(|line| line.contains(text))
     }
 
     /// Types a line.

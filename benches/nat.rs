@@ -1,0 +1,101 @@
+//! How long it takes peers behind each two kinds of NAT to meet, in a lab of network namespaces: from
+//! `get_new_peer` to `Connected`, without the delays of a network, and then with some.
+
+#[path = "../tests/natlab/mod.rs"]
+mod natlab;
+
+use std::process::ExitCode;
+
+use futures::future::join_all;
+
+use natlab::{
+    Lab,
+    pair::{FLAVOURS, Outcome, Pair, V4, is_passable},
+};
+
+/// Meetings with delays, of which the median counts.
+const DELAYED: usize = 5;
+
+fn main() -> ExitCode {
+    natlab::run(async |_| measure().await)
+}
+
+async fn measure() -> ExitCode {
+    let mut outcomes = Vec::new();
+    // One after the other, so that they do not slow each other down.
+    for (a, b) in pairs().filter(|(a, b)| is_passable(a, b)) {
+        outcomes.push((a, b, meet(a, b).await));
+    }
+    let others = pairs().filter(|(a, b)| !is_passable(a, b));
+    let others = others.map(|(a, b)| async move { (a, b, meet(a, b).await) });
+    let others = join_all(others).await;
+    let mut ms: Vec<_> = outcomes
+        .iter()
+        .filter_map(|(.., found)| time(found))
+        .collect();
+    ms.sort_by(f64::total_cmp);
+    let (ok, wanted) = (ms.len(), outcomes.len());
+
+    outcomes.extend(others);
+    print_table(&outcomes);
+    let delayed = delayed().await;
+    println!(
+        "\nwith 100 ms a round trip: {:.1} round trips",
+        delayed / 100.0
+    );
+    println!(
+        "RESULT nat pairs_ok={ok}/{wanted} median_ms={:.0} worst_ms={:.0} delayed_ms={delayed:.0}",
+        median(&ms),
+        ms.last().copied().unwrap_or(f64::NAN),
+    );
+    match ok == wanted {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    FLAVOURS.into_iter().flat_map(|a| FLAVOURS.map(|b| (a, b)))
+}
+
+async fn meet(a: &str, b: &str) -> Outcome {
+    Pair::behind(a, b).await.meet().await
+}
+
+fn time(outcome: &Outcome) -> Option<f64> {
+    let is_found = outcome.result.is_ok();
+    is_found.then_some(outcome.time.as_secs_f64() * 1e3)
+}
+
+fn print_table(outcomes: &[(&str, &str, Outcome)]) {
+    print!("{:>26}", "asker \\ candidate");
+    FLAVOURS.iter().for_each(|b| print!("{b:>16}"));
+    for a in FLAVOURS {
+        print!("\n{a:>26}");
+        for b in FLAVOURS {
+            let found = outcomes.iter().find(|(x, y, _)| (*x, *y) == (a, b));
+            let outcome = found.map(|(.., outcome)| outcome.to_string());
+            print!("{:>16}", outcome.unwrap_or_default());
+        }
+    }
+    println!();
+}
+
+/// With 25 ms on each access link, which is 100 ms from host to host and back.
+async fn delayed() -> f64 {
+    let mut ms = Vec::new();
+    for _ in 0..DELAYED {
+        let lab = Lab::up(&["A=portrestricted", "B=portrestricted"]).await;
+        for node in ["natA", "natB", "pub1"] {
+            lab.link(node, "delay=25").await;
+        }
+        let outcome = Pair::start(lab, ["a", "b"], V4).await.meet().await;
+        ms.extend(time(&outcome));
+    }
+    ms.sort_by(f64::total_cmp);
+    median(&ms)
+}
+
+fn median(sorted: &[f64]) -> f64 {
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
