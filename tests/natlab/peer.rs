@@ -1,33 +1,15 @@
 //! The nodes that run on a lab's hosts, each a process. They are told by lines what to do, and print
 //! a line for all that happens.
 
-use std::{
-    collections::HashMap,
-    error::Error,
-    fmt::Display,
-    io::Write,
-    net::{Ipv6Addr, SocketAddr},
-    time::Instant,
-};
+use std::{error::Error, fmt::Display, io::Write, time::Instant};
 
 use futures::StreamExt;
 use libp2p::{
-    Multiaddr, Swarm, SwarmBuilder,
-    identity::Keypair,
-    multiaddr::Protocol,
-    noise,
-    swarm::{ConnectionId, SwarmEvent},
-    tcp, yamux,
+    Multiaddr, Swarm, SwarmBuilder, identity::Keypair, multiaddr::Protocol, noise,
+    swarm::SwarmEvent, tcp, yamux,
 };
-use pxp::{Config, IceServer, Origin, PxpEvent};
-use stun::{
-    message::{BINDING_REQUEST, BINDING_SUCCESS, Message},
-    xoraddr::XorMappedAddress,
-};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::UdpSocket,
-};
+use pxp::{Config, Origin, PxpEvent};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -47,7 +29,7 @@ pub async fn play(args: &[&str]) -> Option<Result<()>> {
 
 /// A public node, which prints its addresses.
 async fn introduce(address: &str) -> Result<()> {
-    let mut node = node(serving_stun(config()?))?;
+    let mut node = node(config()?.with_stun_service(0))?;
     node.listen_on(address.parse()?)?;
     loop {
         match node.select_next_some().await {
@@ -65,10 +47,9 @@ async fn introduce(address: &str) -> Result<()> {
 /// `peers` makes it tell how many there are.
 async fn take_part(introducer: &str) -> Result<()> {
     let introducer: Multiaddr = introducer.parse()?;
-    let mut node = node(asking_stun(config()?, &introducer)?)?;
+    let mut node = node(config()?)?;
     node.dial(introducer)?;
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
-    let mut ways = HashMap::new();
     let mut asked = Instant::now();
     loop {
         tokio::select! {
@@ -82,47 +63,21 @@ async fn take_part(introducer: &str) -> Result<()> {
                 None => return Ok(()),
             },
             event = node.select_next_some() => match event {
-                SwarmEvent::ConnectionEstablished { connection_id, endpoint, .. } => {
-                    ways.insert(connection_id, Way::of(endpoint.get_remote_address()));
-                }
-                SwarmEvent::Behaviour(event) => print_end_of_query(&event, asked, &ways)?,
+                SwarmEvent::Behaviour(event) => print_end_of_query(&event, asked)?,
                 _ => {}
             },
         }
     }
 }
 
-/// How a connection was made.
-#[derive(Debug, Clone, Copy)]
-enum Way {
-    Signaled,
-    Dialed,
-}
-
-impl Way {
-    fn of(address: &Multiaddr) -> Self {
-        match address.iter().next() {
-            Some(Protocol::WebRTC) => Self::Signaled,
-            _ => Self::Dialed,
-        }
-    }
-}
-
-fn print_end_of_query(
-    event: &PxpEvent,
-    asked: Instant,
-    ways: &HashMap<ConnectionId, Way>,
-) -> Result<()> {
+fn print_end_of_query(event: &PxpEvent, asked: Instant) -> Result<()> {
     let ms = asked.elapsed().as_secs_f64() * 1e3;
     match event {
         PxpEvent::Connected {
-            connection,
             origin: Origin::Found(_),
+            via,
             ..
-        } => {
-            let way = ways.get(connection).ok_or("no connection")?;
-            print(format_args!("found {ms:.1} {way:?}"))
-        }
+        } => print(format_args!("found {ms:.1} {via:?}")),
         PxpEvent::QueryFailed { error, .. } => {
             print(format_args!("failed {ms:.1} {}", with_sources(error)))
         }
@@ -167,45 +122,4 @@ fn node(config: Config) -> Result<Swarm<pxp::Behaviour>> {
 fn print(line: impl Display) -> Result<()> {
     println!("{line}");
     Ok(std::io::stdout().flush()?)
-}
-
-const STUN_PORT: u16 = 3478;
-
-/// Makes the introducer tell others how they look from outside.
-fn serving_stun(config: Config) -> Config {
-    tokio::spawn(serve_stun());
-    config
-}
-
-/// Makes a peer ask the introducer how it looks from outside.
-fn asking_stun(config: Config, introducer: &Multiaddr) -> Result<Config> {
-    let ip = introducer.iter().find_map(|part| match part {
-        Protocol::Ip4(ip) => Some(ip.into()),
-        Protocol::Ip6(ip) => Some(ip.into()),
-        _ => None,
-    });
-    let address = SocketAddr::new(ip.ok_or("no address")?, STUN_PORT);
-    let server: IceServer = format!("stun:{address}").parse()?;
-    Ok(config.with_ice_servers([server]))
-}
-
-async fn serve_stun() -> Result<()> {
-    let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, STUN_PORT)).await?;
-    let mut buffer = [0; 1500];
-    loop {
-        let (len, from) = socket.recv_from(&mut buffer).await?;
-        let mut request = Message::new();
-        request.raw = buffer[..len].to_vec();
-        if request.decode().is_err() || request.typ != BINDING_REQUEST {
-            continue;
-        }
-        let mapped = XorMappedAddress {
-            ip: from.ip().to_canonical(),
-            port: from.port(),
-        };
-        let id = request.transaction_id;
-        let mut response = Message::new();
-        response.build(&[Box::new(id), Box::new(BINDING_SUCCESS), Box::new(mapped)])?;
-        socket.send_to(&response.raw, from).await?;
-    }
 }

@@ -397,6 +397,10 @@ impl Endpoint {
                 });
             }
             self.with(now, key, |connection| connection.handle_timeout(now));
+            if self.status(key) == Status::Closed(Closed::Silent) {
+                // Perhaps for a router looks upon us in another way now.
+                self.stun.ask_again(now);
+            }
         }
         for request in self.stun.handle_timeout(now) {
             self.outputs.send(request);
