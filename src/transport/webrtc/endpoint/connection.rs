@@ -190,7 +190,10 @@ impl Connection {
         }
         let kind = Kind::of(contents);
         match kind {
-            Kind::Response { .. } => self.hear(now),
+            Kind::Response { .. } => {
+                self.hear(now);
+                self.paths.answer(now, pair);
+            }
             Kind::Dtls => self.paths.receive(pair),
             _ => {}
         }
@@ -257,7 +260,7 @@ impl Connection {
         match self.phase {
             Phase::Closed(_) => None,
             Phase::Connected => {
-                let engine = self.engine_deadline.min(self.paths_deadline());
+                let engine = self.engine_deadline.min(self.paths.deadline());
                 Some(self.phase_ends.min(engine))
             }
             _ => Some(self.phase_ends.min(self.engine_deadline)),

@@ -8,15 +8,16 @@ use str0m::Candidate;
 
 use super::{
     super::{demux::Pair, description},
-    Connection, SILENCE_TIMEOUT,
+    Connection,
 };
 use crate::{reach::Reach, signaling::Notice};
 
 /// How long a path has to be in use until the others are let go: a better one is found by then.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
 
-/// How long nothing may come before the other paths are searched: one check and its repetitions. Both
-/// ends see the silence within 3 s of each other, which leaves them time to find another one.
+/// How long a check of the path in use may be unanswered before the other paths are searched. The ends
+/// see that it is dead up to 3 s apart, and the first must not have given up when the last begins to
+/// search, so that there is no time to check twice.
 const DOUBT_TIME: Duration = Duration::from_millis(4500);
 
 pub(super) struct Paths {
@@ -24,6 +25,8 @@ pub(super) struct Paths {
     sent: Option<Pair>,
     /// What the other side's data came by last.
     received: Option<Pair>,
+    /// When a check of the path in use was answered last.
+    answered: Instant,
     /// When all but the path in use are let go; `None` once they are.
     settles: Option<Instant>,
 }
@@ -33,6 +36,7 @@ impl Paths {
         Self {
             sent: None,
             received: None,
+            answered: now,
             settles: Some(now + SETTLE_TIME),
         }
     }
@@ -50,34 +54,39 @@ impl Paths {
         self.received = Some(pair);
     }
 
+    /// A check of `pair` was answered.
+    pub(super) fn answer(&mut self, now: Instant, pair: Pair) {
+        if self.sent == Some(pair) {
+            self.answered = now;
+        }
+    }
+
     pub(super) fn in_use(&self) -> Option<Pair> {
         self.sent
     }
 
-    /// The path that both ends use.
-    fn agreed(&self) -> Option<Pair> {
-        self.sent.filter(|_| self.sent == self.received)
+    /// The path that both ends use, and that works.
+    fn agreed(&self, now: Instant) -> Option<Pair> {
+        let is_good = self.sent == self.received && now < self.answered + DOUBT_TIME;
+        self.sent.filter(|_| is_good)
+    }
+
+    /// When it is to be looked at again.
+    pub(super) fn deadline(&self) -> Instant {
+        self.settles.unwrap_or(self.answered + DOUBT_TIME)
     }
 }
 
 impl Connection {
-    /// When [`Self::tend_paths`] wants to be called, while the connection is up.
-    pub(super) fn paths_deadline(&self) -> Instant {
-        let doubted = self.phase_ends - (SILENCE_TIMEOUT - DOUBT_TIME);
-        self.paths.settles.unwrap_or(doubted)
-    }
-
     /// Whether [`Self::tend_paths`] has something to do.
     pub(in super::super) fn has_due_paths(&self, now: Instant) -> bool {
-        self.is_connected() && self.paths_deadline() <= now
+        self.is_connected() && self.paths.deadline() <= now
     }
 
     /// `candidates` are all of our own.
     pub(in super::super) fn tend_paths(&mut self, now: Instant, candidates: &[Candidate]) {
-        let is_doubtful = self.phase_ends <= now + (SILENCE_TIMEOUT - DOUBT_TIME);
-        match self.paths.agreed() {
-            Some((local, _)) if self.paths.settles.is_some() && !is_doubtful => {
-                self.paths.settles = None;
+        match self.paths.agreed(now) {
+            Some((local, _)) if self.paths.settles.take().is_some() => {
                 let spares = candidates.iter().filter(|spare| spare.local() != local);
                 spares.for_each(|spare| self.invalidate(spare));
             }
@@ -86,12 +95,14 @@ impl Connection {
         self.engine_deadline = now;
     }
 
-    /// Has all paths checked again.
+    /// Has all paths checked from the beginning, also the one in use: the engine would go on to believe
+    /// in it for long, and has given up those from its address to others of the other side.
     fn search_paths(&mut self, now: Instant, candidates: &[Candidate]) {
-        let are_checked = self.paths.settles.replace(now + SETTLE_TIME).is_some();
-        if let Some((local, _)) = self.paths.sent.filter(|_| !are_checked) {
-            let spares = candidates.iter().filter(|spare| spare.local() != local);
-            spares.for_each(|spare| self.add_local_candidate(spare));
+        if self.paths.settles.replace(now + SETTLE_TIME).is_none() {
+            for candidate in candidates {
+                self.invalidate(candidate);
+                self.add_local_candidate(candidate);
+            }
         }
     }
 

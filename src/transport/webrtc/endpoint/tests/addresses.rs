@@ -57,6 +57,33 @@ fn two_hosts_behind_routers_meet_by_what_a_server_told_them() {
 }
 
 #[test]
+fn between_routers_another_address_takes_the_place_of_one_that_dies() {
+    for seed in 0..20 {
+        let mut lab = Lab::new(seed);
+        let a = add_behind_router(&mut lab, "10.0.0.2:4000", "9.50.0.1:7001");
+        let b = add_behind_router(&mut lab, "10.0.0.3:4000", "9.60.0.1:7002");
+        let public = add(&mut lab, b, "99.70.0.1:4000");
+        use_stun_server(&mut lab, a);
+        use_stun_server(&mut lab, b);
+        lab.run(SECOND);
+        let (x, y) = lab.connect(a, b).unwrap();
+        let sent = pattern(2000);
+        assert_eq!(lab.transfer((a, x), (b, y), &sent), sent);
+        assert_eq!(lab.transfer((b, y), (a, x), &sent), sent);
+        lab.run(SECOND * 40);
+        assert_eq!(lab.ends[a].endpoint.remote(x), Some(public));
+        lab.let_out.clear(); // what is not used expires
+        lab.dead.insert(public);
+        lab.run(SECOND * 9);
+        assert_eq!(lab.transfer((a, x), (b, y), &sent), sent, "seed {seed}");
+        assert_eq!(lab.transfer((b, y), (a, x), &sent), sent, "seed {seed}");
+        lab.release(a, x);
+        lab.release(b, y);
+        lab.assert_empty();
+    }
+}
+
+#[test]
 fn an_address_that_a_server_tells_late_is_trickled() {
     let mut lab = Lab::new(1);
     let a = add_behind_router(&mut lab, "10.0.0.2:4000", "9.50.0.1:7001");

@@ -203,10 +203,15 @@ fn when_the_path_in_use_dies_another_takes_its_place() {
         lab.run(idle);
         let dead = lab.ends[0].endpoint.remote(a).unwrap();
         lab.dead.insert(dead);
-        lab.run(SECOND * 20);
-        let sent = pattern(50_000);
+        lab.run(SECOND * 9);
+        let (begin, sent) = (lab.now, pattern(50_000));
         assert_eq!(lab.transfer((0, a), (1, b), &sent), sent, "seed {seed}");
         assert_eq!(lab.transfer((1, b), (0, a), &sent), sent, "seed {seed}");
+        assert!(
+            lab.now - begin < SECOND,
+            "seed {seed}: {:?}",
+            lab.now - begin
+        );
         assert_ne!(lab.ends[0].endpoint.remote(a), Some(dead));
         lab.release(0, a);
         lab.release(1, b);
