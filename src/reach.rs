@@ -21,6 +21,14 @@ pub enum Reach {
     Global,
 }
 
+/// What counts as one host: whoever has an IPv6 address has the 2^64 of its network.
+pub(crate) fn host_of(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+    }
+}
+
 impl Reach {
     /// How far an address reaches. `None` if nowhere: unspecified, multicast, broadcast,
     /// documentation.

@@ -9,17 +9,17 @@ use std::{
 
 use libp2p::swarm::ConnectionId;
 
-use crate::reach::Reach;
+use crate::reach::{Reach, host_of};
 
-/// How many are asked: where two agree it is so, and a third may lie or be gone.
-pub(super) const MAX_STUN_NEIGHBORS: usize = 3;
+/// How many are asked of each address family: where two agree it is so, and a third may lie or be gone.
+const MAX_STUN_NEIGHBORS: usize = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Neighbors {
     /// The live links of those who answer: the farthest first, for they see us through all routers,
     /// then the oldest, so that a new one replaces none.
     links: BTreeSet<(Reverse<Reach>, ConnectionId, SocketAddr)>,
-    /// At most [`MAX_STUN_NEIGHBORS`].
+    /// At most [`MAX_STUN_NEIGHBORS`] of each address family.
     asked: Vec<SocketAddr>,
     has_changed: bool,
 }
@@ -54,22 +54,29 @@ impl Neighbors {
         Some(asked)
     }
 
-    /// Neighbours with different IP addresses. More than one of the same IP only where others are
-    /// missing, for they cannot tell whether a router has other mappings for other hosts.
     fn choose(&self) -> Vec<SocketAddr> {
+        let families = [SocketAddr::is_ipv4, SocketAddr::is_ipv6];
+        let chosen = families.map(|is_of_family| self.choose_of(is_of_family));
+        chosen.concat()
+    }
+
+    /// Neighbours on different hosts. More than one of the same only where others are missing, for
+    /// they cannot tell whether a router has other mappings for other hosts.
+    fn choose_of(&self, is_of_family: fn(&SocketAddr) -> bool) -> Vec<SocketAddr> {
         let (mut chosen, mut others) = (Vec::new(), Vec::new());
-        let mut ips = HashSet::new();
-        for (.., address) in &self.links {
+        let mut hosts = HashSet::new();
+        let addresses = self.links.iter().map(|(.., address)| *address);
+        for address in addresses.filter(is_of_family) {
             if chosen.len() == MAX_STUN_NEIGHBORS {
                 break;
             }
-            if ips.insert(address.ip()) {
-                chosen.push(*address);
+            if hosts.insert(host_of(address.ip())) {
+                chosen.push(address);
             } else if others.len() < MAX_STUN_NEIGHBORS
-                && !chosen.contains(address)
-                && !others.contains(address)
+                && !chosen.contains(&address)
+                && !others.contains(&address)
             {
-                others.push(*address);
+                others.push(address);
             }
         }
         chosen.append(&mut others);
@@ -116,10 +123,18 @@ mod tests {
         let [b, c] = ["9.9.9.2:1", "[2620:fe::1]:1"];
         assert_eq!(asked(&[a1, a2, a3]), [a1, a2, a3]);
         assert_eq!(asked(&[a1, a2, a3, b]), [a1, b, a2]);
-        assert_eq!(asked(&[a1, a2, a3, b, c]), [a1, b, c]);
+        assert_eq!(asked(&[a1, a2, a3, b, c]), [a1, b, a2, c]);
         assert_eq!(asked(&[a1, a1, a2, a2]), [a1, a2], "two links of each");
         assert_eq!(asked(&[a1, a2, a1, a2]), [a1, a2]);
         assert_eq!(asked(&[a1, a2, a3, a2]), [a1, a2, a3]);
+    }
+
+    #[test]
+    fn each_address_family_has_three_and_one_ipv6_network_is_one_host() {
+        let [a1, a2, b] = ["[2620:1::1]:1", "[2620:1::2]:1", "[2620:2::1]:1"];
+        let (c, d, v4) = ("[2620:3::1]:1", "[2620:4::1]:1", "9.9.9.1:1");
+        assert_eq!(asked(&[a1, a2, b, c, d, v4]), [v4, a1, b, c]);
+        assert_eq!(asked(&[a1, a2, b]), [a1, b, a2]);
     }
 
     #[test]

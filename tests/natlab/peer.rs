@@ -62,9 +62,8 @@ async fn take_part(introducer: &str) -> Result<()> {
                 Some(line) => return Err(format!("what is {line:?}?").into()),
                 None => return Ok(()),
             },
-            event = node.select_next_some() => match event {
-                SwarmEvent::Behaviour(event) => print_end_of_query(&event, asked)?,
-                _ => {}
+            event = node.select_next_some() => if let SwarmEvent::Behaviour(event) = event {
+                print_end_of_query(&event, asked)?;
             },
         }
     }

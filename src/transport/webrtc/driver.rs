@@ -78,6 +78,9 @@ fn bind(wanted: u16) -> io::Result<Sockets> {
     if wanted != 0 && wanted != port {
         tracing::warn!(%wanted, %port, "the port is not to be had, so another one is used");
     }
+    if !sockets.have_one_port() {
+        tracing::debug!(%port, "IPv6 has another port, at which nobody asks how it looks from outside");
+    }
     Ok(sockets)
 }
 

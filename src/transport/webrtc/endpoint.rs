@@ -59,8 +59,9 @@ const LONG_WAIT: Duration = Duration::from_secs(1);
 
 /// How long a check of a path is unanswered when it is repeated for the first time; each next time it is
 /// twice as long. A router drops the check that comes before its own host has sent one, and the next would
-/// come after 250 ms otherwise. Between any two checks of a connection there are 50 ms in any case
-/// (RFC 8445, section 14.2).
+/// come after 250 ms otherwise, or the 500 ms of RFC 8445, section 14.3. Those are to keep the network from
+/// congestion, for which it is enough that there are 50 ms between any two checks of a connection (section
+/// 14.2).
 const FIRST_REPETITION: Duration = Duration::from_millis(50);
 
 /// The longest message: libp2p's framing makes none above 16 KiB, and others may be less exact.
@@ -406,7 +407,7 @@ impl Endpoint {
             self.with(now, key, |connection| connection.handle_timeout(now));
             if self.status(key) == Status::Closed(Closed::Silent) {
                 // Perhaps for a router looks upon us in another way now.
-                self.stun.ask_again(now);
+                self.stun.suspect(now);
             }
         }
         for request in self.stun.handle_timeout(now) {

@@ -58,6 +58,12 @@ impl Sockets {
         self.port
     }
 
+    /// Whether [`Self::port`] is that of both families.
+    pub(super) fn have_one_port(&self) -> bool {
+        let mut sockets = self.sockets.iter();
+        sockets.all(|socket| socket.address.port() == self.port)
+    }
+
     /// Our address on an interface that has `ip`.
     pub(super) fn address(&self, ip: IpAddr) -> Option<SocketAddr> {
         let socket = self.of_family(ip)?;

@@ -17,7 +17,10 @@ use ::stun::{
 };
 
 use super::Transmit;
-use crate::{event::NatMapping, reach::Reach};
+use crate::{
+    event::NatMapping,
+    reach::{Reach, host_of},
+};
 
 /// The most addresses of servers that are asked: two of each that the application may name.
 const MAX_SERVERS: usize = 16;
@@ -36,6 +39,9 @@ const LAST_RETRY: Duration = Duration::from_secs(20);
 /// How long after the first answer it is judged what the router does. Until then the others have answered
 /// too, or are no longer believed, so that a mapping which has changed is not taken for two.
 const SETTLE: Duration = Duration::from_secs(4);
+
+/// The longest message that is looked at: no path has to carry a longer one (RFC 8489, section 6.1).
+const MAX_MESSAGE: usize = 548;
 
 /// The most mappings of one address of ours that are believed: behind a router that makes one for each
 /// host that is sent to, others are no better than these.
@@ -113,14 +119,21 @@ impl Stun {
                 mapping: None,
             });
         }
+        if is_new {
+            self.suspect(now);
+        }
+    }
+
+    /// What was told may no longer be so, or is to be compared with what others say. Asks again, but for
+    /// those who were asked just now: many connections can end at once.
+    pub(super) fn suspect(&mut self, now: Instant) {
         let is_late = |next: Instant| next < now + (REFRESH - SETTLE);
-        if is_new && self.next_round.is_some_and(is_late) {
+        if self.next_round.is_some_and(is_late) {
             self.ask_again(now);
         }
     }
 
-    /// This machine's addresses have changed, and with them perhaps how it looks from outside; or what
-    /// one says who was not asked before is to be compared with what others say now.
+    /// This machine's addresses have changed, and with them perhaps how it looks from outside.
     pub(super) fn ask_again(&mut self, now: Instant) {
         self.next_round = None;
         for asked in self.asked.values_mut() {
@@ -197,8 +210,8 @@ impl Stun {
     /// How many say so; of each IP only one counts.
     fn voices(&self, mapping: &Mapping) -> usize {
         let same = self.told().filter(|(_, told)| told == mapping);
-        let ips: HashSet<_> = same.map(|(from, _)| from.ip()).collect();
-        ips.len()
+        let hosts: HashSet<_> = same.map(|(from, _)| host_of(from.ip())).collect();
+        hosts.len()
     }
 
     fn is_agreed(&self, mapping: &Mapping) -> bool {
@@ -296,6 +309,9 @@ pub(super) fn binding_request(transaction: TransactionId) -> Option<Vec<u8>> {
 }
 
 pub(super) fn decode(datagram: &[u8]) -> Option<Message> {
+    if datagram.len() > MAX_MESSAGE {
+        return None;
+    }
     let mut message = Message::new();
     message.raw = datagram.to_vec();
     message.decode().ok()?;

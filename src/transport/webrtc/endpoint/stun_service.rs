@@ -4,7 +4,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -14,16 +14,23 @@ use ::stun::{
 };
 
 use super::stun::decode;
-use crate::{config::Rate, rate::Bucket, reach::Reach};
+use crate::{
+    config::Rate,
+    rate::Bucket,
+    reach::{Reach, host_of},
+};
 
 /// How often one source is answered: a host asks once in 20 s, or up to five times if answers are
 /// lost, and a few hosts behind a router may start at once.
 const ANSWERS: Rate = Rate::new(10, 1);
 
 /// How many sources are remembered until they may have all of [`ANSWERS`] again, which takes 10 s at
-/// most: twice as many as there are peers by default, and 64 kB. Of more, most are forged, so that new
-/// ones get no answer.
+/// most: twice as many as there are peers by default, and 64 kB.
 const MAX_SOURCES: usize = 1024;
+
+/// How often all those together are answered for whom there is no room. Most of them are forged; one
+/// that is not asks again.
+const OTHER_ANSWERS: Rate = Rate::new(100, 100);
 
 /// How long until sources are looked through again for those that need not be remembered: in less
 /// time, no source earns an answer.
@@ -33,13 +40,12 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(1);
 /// longer, so such requests have to bring a few bytes more.
 const MAX_GROWTH: usize = 2;
 
-/// The longest request that is looked at: no path has to carry a longer one (RFC 8489, section 6.1).
-const MAX_REQUEST: usize = 548;
-
 #[derive(Debug, Default)]
 pub(super) struct StunService {
     /// Those that were answered, at most [`MAX_SOURCES`].
     sources: HashMap<IpAddr, Bucket>,
+    /// Of those who are not, once there was one.
+    others: Option<Bucket>,
     /// Not before this, if it was done.
     next_purge: Option<Instant>,
 }
@@ -60,16 +66,16 @@ impl StunService {
 
     /// Whether one more answer to `ip` is not one too many.
     fn take(&mut self, now: Instant, ip: IpAddr) -> bool {
-        let source = source(ip);
+        let source = host_of(ip);
         if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
-            if self.next_purge.is_some_and(|at| now < at) {
-                return false;
+            if self.next_purge.is_none_or(|at| at <= now) {
+                self.next_purge = Some(now + PURGE_INTERVAL);
+                self.sources
+                    .retain(|_, bucket| !bucket.is_full(ANSWERS, now));
             }
-            self.next_purge = Some(now + PURGE_INTERVAL);
-            self.sources
-                .retain(|_, bucket| !bucket.is_full(ANSWERS, now));
             if self.sources.len() >= MAX_SOURCES {
-                return false;
+                let others = self.others.get_or_insert(Bucket::full(OTHER_ANSWERS, now));
+                return others.take(OTHER_ANSWERS, now);
             }
         }
         let bucket = self.sources.entry(source);
@@ -82,9 +88,6 @@ impl StunService {
 /// Reads a binding request that wants nothing special: what it demands to be understood, an error would
 /// have to name (RFC 8489, section 6.3.1), and nobody who wants to know its address demands anything.
 fn plain_request(datagram: &[u8]) -> Option<Message> {
-    if datagram.len() > MAX_REQUEST {
-        return None;
-    }
     let request = decode(datagram)?;
     let len = MESSAGE_HEADER_SIZE + usize::try_from(request.length).ok()?;
     let is_plain = request.typ == BINDING_REQUEST
@@ -96,14 +99,6 @@ fn plain_request(datagram: &[u8]) -> Option<Message> {
 /// Whether one host is there, and not many or none.
 fn is_somewhere(address: SocketAddr) -> bool {
     address.port() != 0 && Reach::of_ip(address.ip()).is_some()
-}
-
-/// What counts as one source: whoever has an IPv6 address has some 2^64 of them.
-fn source(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-    }
 }
 
 fn success(request: &Message, from: SocketAddr) -> Option<Vec<u8>> {
@@ -279,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn at_most_1024_sources_are_remembered_and_only_until_they_may_have_all_answers_again() {
+    fn at_most_1024_sources_are_remembered_and_100_others_are_answered_a_second() {
         let request = request(BINDING_REQUEST, &[]);
         let source = |n: usize| {
             let [.., a, b] = n.to_be_bytes();
@@ -287,11 +282,12 @@ mod tests {
         };
         let (mut service, start) = (StunService::default(), Instant::now());
         let mut is_answered = |now, n| service.answer(now, source(n), &request).is_some();
-        for n in 0..1026 {
-            assert_eq!(is_answered(start, n), n < 1024, "{n}");
+        for n in 0..1200 {
+            assert_eq!(is_answered(start, n), n < 1024 + 100, "{n}");
         }
         assert!(is_answered(start, 0), "who is remembered is answered");
-        assert!(!is_answered(start + Duration::from_millis(999), 1024));
+        let later = start + Duration::from_millis(100);
+        assert_eq!((0..20).filter(|n| is_answered(later, 2000 + n)).count(), 10);
         assert!(is_answered(start + Duration::from_secs(1), 1024));
         assert_eq!(service.sources.len(), 2, "the others had asked once only");
     }
