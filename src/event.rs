@@ -48,8 +48,8 @@ pub enum PxpEvent {
         /// Why.
         error: LinkError,
     },
-    /// It became known what the NAT before this node does, or that has changed. It takes two that tell, at
-    /// different IP addresses: neighbours that serve STUN, or servers of the application.
+    /// It became known what the NAT before this node does, or that has changed. It takes two that tell,
+    /// on different hosts: neighbours that serve STUN, or servers of the application.
     NatMapping(NatMapping),
     /// [`Behaviour::close`](crate::Behaviour::close) is done: no link is left and none will come.
     Closed,

@@ -3,9 +3,10 @@
 //! nothing, so that the same code runs in a swarm and, thousandfold, in a simulation.
 //!
 //! Each table has one owner, a bound and an expiry: connections and their links ([`link`]), peers
-//! ([`roster`]), neighbours that answer STUN ([`neighbors`]), tokens and relayed sessions ([`introduce`]), queries ([`query`]), and offers that
-//! were answered ([`answer`]). The last two own what they have in common, negotiations
-//! ([`negotiation`]) and set-ups of signaled connections ([`setup`]).
+//! ([`roster`]), neighbours that answer STUN ([`neighbors`]), tokens and relayed sessions
+//! ([`introduce`]), queries ([`query`]), and offers that were answered ([`answer`]). The last two own
+//! what they have in common, negotiations ([`negotiation`]) and set-ups of signaled connections
+//! ([`setup`]).
 
 use std::{
     collections::{HashMap, VecDeque},

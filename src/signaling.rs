@@ -47,7 +47,7 @@ pub(crate) enum Command {
     /// Nothing will come of this set-up. It may be over already, or never have begun.
     Abandon { setup: SetupId },
     /// These peers tell from now on by STUN how our end looks from outside, beside the servers that the
-    /// application chose, and no others. They are three at most.
+    /// application chose, and no others. They are three of each address family at most.
     StunNeighbors(Vec<SocketAddr>),
 }
 

@@ -274,3 +274,31 @@ async fn a_link_is_as_near_as_the_way_to_which_its_connection_moved() {
     // of the link to 1, which was dialed in memory, and of that to 2, which moved there
     assert_eq!(reaches.collect::<Vec<_>>(), [Reach::Machine; 2]);
 }
+
+#[test]
+fn a_connection_goes_the_way_that_its_addresses_show() {
+    let address = |text: &str| text.parse::<Multiaddr>().unwrap();
+    let peer = PeerId::random();
+    let circuit = format!("/ip4/9.9.9.9/tcp/1/p2p/{peer}/p2p-circuit");
+    let dialed = |text: &str| ConnectedPoint::Dialer {
+        address: address(text),
+        role_override: Endpoint::Dialer,
+        port_use: PortUse::Reuse,
+    };
+    for (remote, expected) in [
+        ("/webrtc", Via::Signaled),
+        ("/ip4/127.0.0.1/udp/1/webrtc", Via::Signaled),
+        ("/ip4/10.0.0.1/udp/1/webrtc-direct", Via::Direct),
+        ("/ip4/9.9.9.9/tcp/1", Via::Direct),
+        (&circuit, Via::Relayed),
+        (&format!("{circuit}/webrtc"), Via::Relayed),
+    ] {
+        assert_eq!(via(&dialed(remote)), expected, "{remote}");
+    }
+    // Who is dialed sees the relay in its own address only.
+    let accepted = ConnectedPoint::Listener {
+        local_addr: address(&circuit),
+        send_back_addr: address(&format!("/p2p/{peer}")),
+    };
+    assert_eq!(via(&accepted), Via::Relayed);
+}

@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signaled_connection_is_known_as_such_and_as_near_as_its_way_shows() {
+    fn a_webrtc_connection_is_known_as_such_and_as_near_as_its_way_shows() {
         let peer = PeerId::random();
         let circuit = format!("/ip4/127.0.0.1/tcp/1/p2p/{peer}/p2p-circuit");
         for (address, reach) in [

@@ -7,7 +7,7 @@
 //! description named, and SCTP carries the streams. All share one socket of each address family.
 
 use std::{
-    collections::{BTreeSet, HashMap, VecDeque},
+    collections::{BTreeSet, HashMap},
     net::SocketAddr,
     num::NonZeroU16,
     sync::Arc,
@@ -21,9 +21,11 @@ use str0m::{
     config::{CryptoProvider, DtlsCert},
 };
 
+pub(super) use self::outputs::{Closed, Event, Read, Status, Transmit, Write};
 use self::{
     connection::{Connection, Ingredients},
     demux::{Demux, Kind},
+    outputs::Outputs,
     stun::{Mapping, Stun},
     stun_service::StunService,
 };
@@ -36,6 +38,7 @@ mod channels;
 mod connection;
 mod demux;
 mod description;
+mod outputs;
 mod stun;
 mod stun_service;
 #[cfg(test)]
@@ -44,10 +47,6 @@ mod tests;
 /// The most connections in set-up, at some 60 kB each. Who comes when so many are under way is
 /// reached in another way.
 const MAX_SETUPS: usize = 512;
-
-/// The most datagrams that wait for a socket. It takes more than a second of sending to get there;
-/// what comes then is lost, as it would be in the network.
-const MAX_TRANSMITS: usize = 16 * 1024;
 
 /// How much later than asked for a connection is called that waits for seconds: until another one is
 /// called anyway. An idle node wakes up ten times a second then, however many peers it has.
@@ -70,95 +69,6 @@ const MAX_MESSAGE_SIZE: u32 = 64 * 1024;
 /// Names a connection, also while it is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Key(u64);
-
-/// A datagram to be sent.
-#[derive(Debug)]
-pub(super) struct Transmit {
-    /// Our end: one of the addresses that were added, or unspecified if the system may choose.
-    pub(super) source: SocketAddr,
-    pub(super) destination: SocketAddr,
-    pub(super) contents: Vec<u8>,
-}
-
-/// What has happened; the state to go with it is asked for by the methods of [`Endpoint`].
-#[derive(Debug)]
-pub(super) enum Event {
-    /// To be passed to the core.
-    Notice(Notice),
-    /// A connection that the other side dials is up: to be reported to the swarm, then owned by the
-    /// muxer that is made for it, which ends it by [`Endpoint::release`].
-    Incoming { key: Key, peer: PeerId },
-    /// What [`Endpoint::status`], [`Endpoint::accept`] or [`Endpoint::remote`] says has changed.
-    Changed { key: Key },
-    /// A read may give more now: bytes or the end.
-    Readable { key: Key, channel: ChannelId },
-    /// A write may be taken now, or will never be.
-    Writable { key: Key, channel: ChannelId },
-}
-
-/// How far a connection is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
-    Connecting,
-    Connected,
-    Closed(Closed),
-}
-
-/// Why a connection is closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Closed {
-    #[error("closed by this side")]
-    Local,
-    #[error("closed by the other side")]
-    Remote,
-    #[error("not set up in time")]
-    SetupTimeout,
-    #[error("nothing was received for too long")]
-    Silent,
-    #[error("another connection to the same peer took its place")]
-    Replaced,
-    #[error("the other side broke the protocol")]
-    Protocol,
-}
-
-/// What a read gives.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Read {
-    /// So many bytes were put into the buffer.
-    Bytes(usize),
-    /// Nothing yet: [`Event::Readable`] follows.
-    Blocked,
-    /// Nothing more will come, and it is not known whether something was lost.
-    Closed,
-}
-
-/// What a write does.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Write {
-    /// So many bytes were taken, as one message.
-    Taken(usize),
-    /// None yet: [`Event::Writable`] follows.
-    Blocked,
-    /// None will ever be taken.
-    Closed,
-}
-
-/// What an endpoint and its connections have to say.
-#[derive(Debug, Default)]
-struct Outputs {
-    transmits: VecDeque<Transmit>,
-    events: VecDeque<Event>,
-    /// Connections whose addresses another has taken.
-    replaced: Vec<Key>,
-}
-
-impl Outputs {
-    fn send(&mut self, transmit: Transmit) {
-        if self.transmits.len() < MAX_TRANSMITS {
-            self.transmits.push_back(transmit);
-        }
-    }
-}
 
 pub(super) struct Endpoint {
     crypto: Arc<CryptoProvider>,
@@ -398,13 +308,14 @@ impl Endpoint {
             .collect();
         for key in due {
             let connection = self.connections.get(&key);
-            if connection.is_some_and(|connection| connection.has_due_paths(now)) {
-                let candidates = self.candidates();
-                self.with(now, key, |connection| {
-                    connection.tend_paths(now, &candidates);
-                });
-            }
-            self.with(now, key, |connection| connection.handle_timeout(now));
+            let has_due_paths = connection.is_some_and(|it| it.has_due_paths(now));
+            let candidates = has_due_paths.then(|| self.candidates());
+            self.with(now, key, |connection| {
+                if let Some(candidates) = &candidates {
+                    connection.tend_paths(now, candidates);
+                }
+                connection.handle_timeout(now);
+            });
             if self.status(key) == Status::Closed(Closed::Silent) {
                 // Perhaps for a router looks upon us in another way now.
                 self.stun.suspect(now);

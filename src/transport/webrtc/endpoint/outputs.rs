@@ -1,0 +1,103 @@
+//! What an endpoint and its connections say: datagrams, events, and what became of what was asked.
+
+use std::{collections::VecDeque, net::SocketAddr};
+
+use libp2p::PeerId;
+
+#[cfg(doc)]
+use super::Endpoint;
+use super::{ChannelId, Key};
+use crate::signaling::Notice;
+
+/// The most datagrams that wait for a socket. It takes more than a second of sending to get there;
+/// what comes then is lost, as it would be in the network.
+const MAX_TRANSMITS: usize = 16 * 1024;
+
+/// A datagram to be sent.
+#[derive(Debug)]
+pub(in super::super) struct Transmit {
+    /// Our end: one of the addresses that were added, or unspecified if the system may choose.
+    pub(in super::super) source: SocketAddr,
+    pub(in super::super) destination: SocketAddr,
+    pub(in super::super) contents: Vec<u8>,
+}
+
+/// What has happened; the state to go with it is asked for by the methods of [`Endpoint`].
+#[derive(Debug)]
+pub(in super::super) enum Event {
+    /// To be passed to the core.
+    Notice(Notice),
+    /// A connection that the other side dials is up: to be reported to the swarm, then owned by the
+    /// muxer that is made for it, which ends it by [`Endpoint::release`].
+    Incoming { key: Key, peer: PeerId },
+    /// What [`Endpoint::status`], [`Endpoint::accept`] or [`Endpoint::remote`] says has changed.
+    Changed { key: Key },
+    /// A read may give more now: bytes or the end.
+    Readable { key: Key, channel: ChannelId },
+    /// A write may be taken now, or will never be.
+    Writable { key: Key, channel: ChannelId },
+}
+
+/// How far a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Status {
+    Connecting,
+    Connected,
+    Closed(Closed),
+}
+
+/// Why a connection is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(in super::super) enum Closed {
+    #[error("closed by this side")]
+    Local,
+    #[error("closed by the other side")]
+    Remote,
+    #[error("not set up in time")]
+    SetupTimeout,
+    #[error("nothing was received for too long")]
+    Silent,
+    #[error("another connection to the same peer took its place")]
+    Replaced,
+    #[error("the other side broke the protocol")]
+    Protocol,
+}
+
+/// What a read gives.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Read {
+    /// So many bytes were put into the buffer.
+    Bytes(usize),
+    /// Nothing yet: [`Event::Readable`] follows.
+    Blocked,
+    /// Nothing more will come, and it is not known whether something was lost.
+    Closed,
+}
+
+/// What a write does.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Write {
+    /// So many bytes were taken, as one message.
+    Taken(usize),
+    /// None yet: [`Event::Writable`] follows.
+    Blocked,
+    /// None will ever be taken.
+    Closed,
+}
+
+/// What an endpoint and its connections have to say.
+#[derive(Debug, Default)]
+pub(super) struct Outputs {
+    pub(super) transmits: VecDeque<Transmit>,
+    pub(super) events: VecDeque<Event>,
+    /// Connections whose addresses another has taken.
+    pub(super) replaced: Vec<Key>,
+}
+
+impl Outputs {
+    pub(super) fn send(&mut self, transmit: Transmit) {
+        if self.transmits.len() < MAX_TRANSMITS {
+            self.transmits.push_back(transmit);
+        }
+    }
+}
