@@ -74,7 +74,7 @@ impl LongPath {
         let end = |n: u8| {
             let address = SocketAddr::from(([9, 9, 9, n], 4000));
             let mut endpoint = Endpoint::new()?;
-            endpoint.add_address(now, address);
+            endpoint.add_address(now, address, address.ip().into());
             let incoming = None;
             Some(End {
                 endpoint,

@@ -127,12 +127,15 @@ impl Driver {
     /// Tells the endpoint what has become of addresses and servers.
     fn poll_surroundings(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready(change) = self.interfaces.poll(cx) {
-            let (Change::Gained(ip) | Change::Lost(ip)) = change;
+            let ip = match change {
+                Change::Gained(network) => network.addr(),
+                Change::Lost(ip) => ip,
+            };
             let Some(address) = self.sockets.address(ip) else {
                 continue;
             };
             self.shared.with(|state, now| match change {
-                Change::Gained(_) => state.endpoint.add_address(now, address),
+                Change::Gained(network) => state.endpoint.add_address(now, address, network),
                 Change::Lost(_) => state.endpoint.remove_address(now, address),
             });
         }

@@ -7,13 +7,14 @@
 //! description named, and SCTP carries the streams. All share one socket of each address family.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::SocketAddr,
     num::NonZeroU16,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use if_watch::IpNet;
 use libp2p::PeerId;
 pub(super) use str0m::channel::ChannelId;
 use str0m::{
@@ -28,6 +29,7 @@ use self::{
     outputs::Outputs,
     stun::{Mapping, Stun},
     stun_service::StunService,
+    surroundings::Surroundings,
 };
 use crate::{
     reach::Reach,
@@ -41,6 +43,7 @@ mod description;
 mod outputs;
 mod stun;
 mod stun_service;
+mod surroundings;
 #[cfg(test)]
 mod tests;
 
@@ -74,8 +77,8 @@ pub(super) struct Endpoint {
     crypto: Arc<CryptoProvider>,
     /// The same for all connections, until the endpoint ends.
     certificate: DtlsCert,
-    /// Those of this machine, with our ports.
-    addresses: BTreeSet<SocketAddr>,
+    /// Those of this machine, with our ports, and the networks that they are in.
+    addresses: BTreeMap<SocketAddr, IpNet>,
     stun: Stun,
     stun_service: Option<StunService>,
     connections: HashMap<Key, Connection>,
@@ -95,7 +98,7 @@ impl Endpoint {
         Some(Self {
             crypto: Arc::new(crypto),
             certificate,
-            addresses: BTreeSet::new(),
+            addresses: BTreeMap::new(),
             stun: Stun::default(),
             stun_service: None,
             connections: HashMap::new(),
@@ -107,10 +110,10 @@ impl Endpoint {
         })
     }
 
-    /// This machine has got `address`, with the port of our socket.
-    pub(super) fn add_address(&mut self, now: Instant, address: SocketAddr) {
+    /// This machine has got `address`, with the port of our socket, in `network`.
+    pub(super) fn add_address(&mut self, now: Instant, address: SocketAddr, network: IpNet) {
         self.stun.ask_again(now);
-        if self.addresses.insert(address)
+        if self.addresses.insert(address, network).is_none()
             && let Some(candidate) = host(address)
         {
             self.add_candidate(now, &candidate, self.keys());
@@ -120,7 +123,7 @@ impl Endpoint {
     /// This machine has lost `address`.
     pub(super) fn remove_address(&mut self, now: Instant, address: SocketAddr) {
         self.stun.forget(now, address);
-        if self.addresses.remove(&address)
+        if self.addresses.remove(&address).is_some()
             && let Some(candidate) = host(address)
         {
             let candidates = self.candidates();
@@ -133,14 +136,27 @@ impl Endpoint {
     }
 
     fn add_candidate(&mut self, now: Instant, candidate: &Candidate, keys: Vec<Key>) {
-        let candidates = self.candidates();
+        let around = self.surroundings();
         for key in keys {
-            let notice = self.with(now, key, |connection| {
-                connection.on_local_candidate(now, candidate, &candidates)
+            self.with(now, key, |connection| {
+                connection.on_local_candidate(now, candidate, &around);
             });
-            let notice = notice.flatten().map(Event::Notice);
-            self.outputs.events.extend(notice);
+            self.name_candidates(key, &around);
         }
+    }
+
+    /// Has the other end told what it may know of now.
+    fn name_candidates(&mut self, key: Key, around: &Surroundings) {
+        let Some(connection) = self.connections.get_mut(&key) else {
+            return;
+        };
+        let setup = connection.setup;
+        let named = connection.name_candidates(around).into_iter();
+        let notices = named.map(|candidate| Notice::Candidate {
+            setup,
+            candidate: candidate.to_sdp_string(),
+        });
+        self.outputs.events.extend(notices.map(Event::Notice));
     }
 
     /// The STUN servers to be asked what our sockets look like from outside.
@@ -171,15 +187,17 @@ impl Endpoint {
                 });
             }
             Command::Accept { setup, sdp } => {
-                self.with_setup(now, setup, |connection| connection.accept(now, &sdp));
+                self.with_setup(now, setup, |connection, around| {
+                    connection.accept(now, &sdp, around);
+                });
             }
             Command::Candidate { setup, candidate } => {
-                self.with_setup(now, setup, |connection| {
-                    connection.on_remote_candidate(now, &candidate);
+                self.with_setup(now, setup, |connection, around| {
+                    connection.on_remote_candidate(now, &candidate, around);
                 });
             }
             Command::Abandon { setup } => {
-                self.with_setup(now, setup, |connection| connection.close(now));
+                self.with_setup(now, setup, |connection, _| connection.close(now));
             }
             Command::StunNeighbors(neighbors) => self.stun.set_neighbors(now, neighbors),
         }
@@ -208,8 +226,7 @@ impl Endpoint {
         reach: Reach,
         make: impl FnOnce(Instant, Ingredients) -> (Connection, Option<String>),
     ) -> Option<String> {
-        let candidates = self.candidates();
-        let named = description::choose(&candidates, reach);
+        let around = self.surroundings();
         let mut engine = self.engine(now);
         let key = Key(self.next_key);
         self.next_key += 1;
@@ -220,9 +237,10 @@ impl Endpoint {
             reach,
             engine,
             traces: self.demux.insert(key, setup.peer, ufrag),
-            candidates,
+            surroundings: around.clone(),
         };
-        let (connection, sdp) = make(now, ingredients);
+        let (mut connection, sdp) = make(now, ingredients);
+        let named = connection.name_candidates(&around);
         self.connections.insert(key, connection);
         self.setups.insert(setup, key);
         self.with(now, key, |connection| {
@@ -245,9 +263,16 @@ impl Endpoint {
         Box::new(config.build(now))
     }
 
+    fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            candidates: self.candidates(),
+            networks: self.addresses.values().copied().collect(),
+        }
+    }
+
     /// All of our own.
     fn candidates(&self) -> Vec<Candidate> {
-        let hosts = self.addresses.iter().copied().filter_map(host);
+        let hosts = self.addresses.keys().copied().filter_map(host);
         let mapped = self.stun.mappings().into_iter();
         let mapped = mapped.filter_map(|mapping| self.reflexive(mapping));
         hosts.chain(mapped).collect()
@@ -256,7 +281,7 @@ impl Endpoint {
     /// No candidate where no router is in between: that is a host's.
     fn reflexive(&self, mapping: Mapping) -> Option<Candidate> {
         let Mapping { base, mapped } = mapping;
-        let is_host = self.addresses.contains(&mapped);
+        let is_host = self.addresses.contains_key(&mapped);
         let candidate = Candidate::server_reflexive(mapped, base, "udp").ok();
         candidate.filter(|_| !is_host)
     }
@@ -272,6 +297,9 @@ impl Endpoint {
         let pair = (local, remote);
         let kind = Kind::of(datagram);
         if let Some(key) = self.demux.owner(&pair, &kind) {
+            if !self.may_answer(key, remote, &kind) {
+                return;
+            }
             if let Kind::Response { transaction, .. } = kind
                 && let Some(connection) = self.connections.get_mut(&key)
             {
@@ -300,6 +328,21 @@ impl Endpoint {
         }
     }
 
+    /// Whether a check may be answered, which has others follow: its source is the choice of who sent it.
+    fn may_answer(&self, key: Key, source: SocketAddr, kind: &Kind<'_>) -> bool {
+        let is_check = matches!(kind, Kind::Request { .. });
+        let is_public = Reach::of_ip(source.ip()) == Some(Reach::Global);
+        let Some(connection) = self
+            .connections
+            .get(&key)
+            .filter(|_| is_check && !is_public)
+        else {
+            return true;
+        };
+        // An offer that is not answered keeps what comes, until it is known how near the other end is.
+        !connection.is_described() || self.surroundings().may_send_to(source, connection.nearness)
+    }
+
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         let due: Vec<_> = self
             .deadlines
@@ -316,7 +359,8 @@ impl Endpoint {
                 }
                 connection.handle_timeout(now);
             });
-            if self.status(key) == Status::Closed(Closed::Silent) {
+            let status = self.status(key);
+            if let Status::Closed(Closed::Silent | Closed::SetupTimeout) = status {
                 // Perhaps for a router looks upon us in another way now.
                 self.stun.suspect(now);
             }
@@ -429,9 +473,16 @@ impl Endpoint {
         self.connections.keys().copied().collect()
     }
 
-    fn with_setup(&mut self, now: Instant, setup: SetupId, f: impl FnOnce(&mut Connection)) {
-        if let Some(key) = self.setups.get(&setup) {
-            self.with(now, *key, f);
+    fn with_setup(
+        &mut self,
+        now: Instant,
+        setup: SetupId,
+        f: impl FnOnce(&mut Connection, &Surroundings),
+    ) {
+        if let Some(key) = self.setups.get(&setup).copied() {
+            let around = self.surroundings();
+            self.with(now, key, |connection| f(connection, &around));
+            self.name_candidates(key, &around);
         }
     }
 

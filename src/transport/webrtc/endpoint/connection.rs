@@ -3,13 +3,13 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
 };
 
 use str0m::{
-    Candidate, Input, Output, Rtc, RtcError,
+    Input, Output, Rtc, RtcError,
     change::SdpPendingOffer,
     channel::ChannelId,
     net::{Protocol, Receive},
@@ -20,6 +20,7 @@ use super::{
     Closed, Event, Key, Outputs, Status, Transmit,
     channels::Channels,
     demux::{Demux, Kind, Pair, Traces},
+    surroundings::{Nearness, Surroundings},
 };
 use crate::{reach::Reach, signaling::SetupId};
 
@@ -93,7 +94,7 @@ struct Datagram {
 pub(super) struct Connection {
     key: Key,
     pub(super) setup: SetupId,
-    reach: Reach,
+    pub(super) nearness: Nearness,
     role: Role,
     pub(super) traces: Traces,
     /// `None` once the connection is closed.
@@ -103,7 +104,11 @@ pub(super) struct Connection {
     phase_ends: Instant,
     engine_deadline: Instant,
     pending: Option<SdpPendingOffer>,
+    /// Where the other side says that it is, the first [`description::MAX_CANDIDATES`].
+    remote_ips: Vec<IpAddr>,
     remote_candidates: usize,
+    /// What it was told of our own, at most as many.
+    named: Vec<SocketAddr>,
     /// Whether somebody holds the key and will let go of it.
     pub(super) is_held: bool,
     paths: Paths,
@@ -129,8 +134,7 @@ pub(super) struct Ingredients {
     pub(super) reach: Reach,
     pub(super) engine: Box<Rtc>,
     pub(super) traces: Traces,
-    /// Our own.
-    pub(super) candidates: Vec<Candidate>,
+    pub(super) surroundings: Surroundings,
 }
 
 impl Connection {
@@ -138,7 +142,7 @@ impl Connection {
         let mut connection = Self {
             key: ingredients.key,
             setup: ingredients.setup,
-            reach: ingredients.reach,
+            nearness: Nearness::new(ingredients.reach),
             role,
             traces: ingredients.traces,
             engine: Some(ingredients.engine),
@@ -146,7 +150,9 @@ impl Connection {
             phase_ends: now + OFFER_TIMEOUT,
             engine_deadline: now,
             pending: None,
+            remote_ips: Vec::new(),
             remote_candidates: 0,
+            named: Vec::new(),
             is_held: false,
             paths: Paths::new(now),
             early: Vec::new(),
@@ -159,7 +165,7 @@ impl Connection {
             replaced: Vec::new(),
             scheduled: None,
         };
-        for candidate in &ingredients.candidates {
+        for candidate in &ingredients.surroundings.candidates {
             connection.add_local_candidate(candidate);
         }
         connection
@@ -170,9 +176,14 @@ impl Connection {
         matches!(self.phase, Phase::Offered | Phase::Connecting { .. })
     }
 
+    /// Whether the other side has described itself.
+    pub(super) fn is_described(&self) -> bool {
+        self.phase != Phase::Offered
+    }
+
     /// Whether it waits to be dialed.
     pub(super) fn is_dialable(&self) -> bool {
-        self.role == Role::Offerer && !self.is_held && self.phase != Phase::Offered
+        self.role == Role::Offerer && !self.is_held && self.is_described()
     }
 
     pub(super) fn handle_datagram(&mut self, now: Instant, pair: Pair, contents: &[u8]) {
@@ -484,6 +495,10 @@ impl Connection {
 
     pub(super) fn remote_candidates(&self) -> usize {
         self.remote_candidates
+    }
+
+    pub(super) fn named(&self) -> &[SocketAddr] {
+        &self.named
     }
 
     pub(super) fn early(&self) -> usize {

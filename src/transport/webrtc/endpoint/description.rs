@@ -3,7 +3,7 @@
 
 use str0m::{Candidate, CandidateKind, net::Protocol};
 
-use crate::reach::Reach;
+use super::surroundings::Nearness;
 
 const PREFIX: &str = "a=candidate:";
 
@@ -14,12 +14,12 @@ pub(super) const MAX_CANDIDATES: usize = 8;
 /// The most of them that say how we look from outside: one of each address family.
 const MAX_MAPPED: usize = 2;
 
-/// Parts a description into one without candidates, and those of its candidates that may be used.
-pub(super) fn part(sdp: &str, reach: Reach) -> (String, Vec<Candidate>) {
+/// Parts a description into one without candidates, and those of its candidates that make sense.
+pub(super) fn part(sdp: &str) -> (String, Vec<Candidate>) {
     let (mut rest, mut candidates) = (String::with_capacity(sdp.len()), Vec::new());
     for line in sdp.lines() {
         if line.starts_with(PREFIX) {
-            candidates.extend(candidate(line, reach));
+            candidates.extend(candidate(line));
         } else if line != "a=end-of-candidates" {
             rest.push_str(line);
             rest.push_str("\r\n");
@@ -30,7 +30,7 @@ pub(super) fn part(sdp: &str, reach: Reach) -> (String, Vec<Candidate>) {
 
 /// Adds candidates to a description of one section.
 pub(super) fn join<'a>(sdp: &str, candidates: impl Iterator<Item = &'a Candidate>) -> String {
-    let (mut sdp, _) = part(sdp, Reach::Global);
+    let (mut sdp, _) = part(sdp);
     for candidate in candidates {
         sdp.push_str("a=");
         sdp.push_str(&candidate.to_sdp_string());
@@ -41,10 +41,11 @@ pub(super) fn join<'a>(sdp: &str, candidates: impl Iterator<Item = &'a Candidate
 
 /// Those of our own that are named to the other side: how we look from outside, for nothing else may
 /// lead through a router; then hosts; either of both address families in turn.
-pub(super) fn choose(ours: &[Candidate], reach: Reach) -> Vec<Candidate> {
+pub(super) fn choose(ours: &[Candidate], nearness: Nearness) -> Vec<Candidate> {
     let of_kind = |is_wanted: fn(&Candidate) -> bool| {
-        let usable = ours.iter().filter(|candidate| may_use(candidate, reach));
-        usable.filter(move |candidate| is_wanted(candidate))
+        let may_name = move |ours: &&Candidate| nearness.may_name(ours.addr().ip());
+        let nameable = ours.iter().filter(may_name);
+        nameable.filter(move |candidate| is_wanted(candidate))
     };
     let mapped = of_kind(|candidate| candidate.kind() != CandidateKind::Host);
     let hosts = of_kind(|candidate| candidate.kind() == CandidateKind::Host);
@@ -63,22 +64,17 @@ fn families_in_turn<'a>(
     all.into_iter()
 }
 
-/// Reads a candidate as it travels, if it may be used. Names (`*.local`) and TCP are skipped.
-pub(super) fn candidate(line: &str, reach: Reach) -> Option<Candidate> {
+/// Reads a candidate as it travels. Names (`*.local`) and TCP are skipped.
+pub(super) fn candidate(line: &str) -> Option<Candidate> {
     let line = line.strip_prefix("a=").unwrap_or(line);
     let candidate = Candidate::from_sdp_string(line).ok()?;
-    may_use(&candidate, reach).then_some(candidate)
-}
-
-/// Whether a candidate, ours or theirs, is one that this introduction may name.
-pub(super) fn may_use(candidate: &Candidate, reach: Reach) -> bool {
-    let address = candidate.addr();
-    candidate.proto() == Protocol::Udp && address.port() != 0 && reach.permits(address.ip())
+    (candidate.proto() == Protocol::Udp).then_some(candidate)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reach::Reach;
 
     const SDP: &str = "v=0\r\nm=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n\
         a=candidate:1 1 udp 2130706175 9.9.9.9 4000 typ host\r\n\
@@ -91,14 +87,13 @@ mod tests {
         a=setup:actpass\r\n";
 
     #[test]
-    fn candidates_that_cannot_be_used_are_left_out() {
-        let (rest, candidates) = part(SDP, Reach::Global);
+    fn candidates_that_make_no_sense_are_left_out() {
+        let (rest, candidates) = part(SDP);
         assert!(!rest.contains("candidate"));
         assert!(rest.contains("a=setup:actpass\r\n"));
-        let addresses: Vec<_> = candidates.iter().map(Candidate::addr).collect();
-        let expected: std::net::SocketAddr = "9.9.9.9:4000".parse().unwrap();
-        assert_eq!(addresses, [expected]);
-        assert_eq!(part(SDP, Reach::Machine).1.len(), 2);
+        let addresses = candidates.iter().map(|it| it.addr().to_string());
+        let addresses: Vec<_> = addresses.collect();
+        assert_eq!(addresses, ["9.9.9.9:4000", "127.0.0.1:4000", "9.9.9.7:0"]);
     }
 
     #[test]
@@ -108,7 +103,7 @@ mod tests {
             Candidate::host(address, "udp").unwrap()
         });
         let joined = join("v=0\r\na=candidate:old\r\n", ours.iter());
-        let (rest, candidates) = part(&joined, Reach::Global);
+        let (rest, candidates) = part(&joined);
         assert_eq!(rest, "v=0\r\n");
         let addresses: Vec<_> = candidates.iter().map(Candidate::addr).collect();
         assert_eq!(addresses, ours.map(|candidate| candidate.addr()));
@@ -129,7 +124,7 @@ mod tests {
         }
         let (base, mapped) = (address("[2620:fe::1]:1"), address("[2620:fe::2]:7"));
         ours.push(Candidate::server_reflexive(mapped, base, "udp").unwrap());
-        let named = choose(&ours, Reach::Global);
+        let named = choose(&ours, Nearness::new(Reach::Global));
         let named: Vec<_> = named.iter().map(|named| named.addr().to_string()).collect();
         assert_eq!(named.len(), MAX_CANDIDATES);
         let first = ["9.8.8.8:7", "[2620:fe::2]:7", "9.9.9.1:1", "[2620:fe::1]:1"];
@@ -140,8 +135,8 @@ mod tests {
     fn a_trickled_candidate_is_read_with_and_without_its_prefix() {
         let candidate_line = "candidate:1 1 udp 2130706175 9.9.9.9 4000 typ host";
         for line in [candidate_line.to_owned(), format!("a={candidate_line}")] {
-            assert!(candidate(&line, Reach::Global).is_some());
+            assert!(candidate(&line).is_some());
         }
-        assert!(candidate("", Reach::Global).is_none());
+        assert!(candidate("").is_none());
     }
 }

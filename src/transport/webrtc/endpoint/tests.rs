@@ -8,10 +8,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use if_watch::IpNet;
 use libp2p::PeerId;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{ChannelId, Closed, Endpoint, Event, Key, Read, Status, Write};
+use super::{Candidate, ChannelId, Closed, Endpoint, Event, Key, Read, Status, Write, description};
 use crate::{
     event::NatMapping,
     reach::Reach,
@@ -82,12 +83,22 @@ struct Lab {
     /// Addresses that nothing leaves or reaches.
     dead: HashSet<SocketAddr>,
     datagrams: usize,
+    /// How many of them an end has sent where.
+    sent_to: HashMap<(usize, SocketAddr), usize>,
+    /// What the end 1 says of where it is, instead of the truth.
+    lies: Vec<SocketAddr>,
     /// Who reported what of its router.
     nat_mappings: Vec<(usize, NatMapping)>,
 }
 
 /// Where somebody tells who asks how it looks from outside.
 const STUN_SERVER: &str = "9.9.9.9:3478";
+
+/// The network of an address: the 256 or 2^64 beside it.
+fn network(address: SocketAddr) -> IpNet {
+    let prefix = if address.is_ipv4() { 24 } else { 64 };
+    IpNet::new(address.ip(), prefix).unwrap()
+}
 
 fn address(n: usize, which: usize) -> SocketAddr {
     format!("9.0.{which}.{n}:4000").parse().unwrap()
@@ -115,6 +126,8 @@ impl Lab {
             let_out: HashSet::new(),
             dead: HashSet::new(),
             datagrams: 0,
+            sent_to: HashMap::new(),
+            lies: Vec::new(),
             nat_mappings: Vec::new(),
         };
         lab.add();
@@ -124,8 +137,7 @@ impl Lab {
 
     fn add(&mut self) -> usize {
         let n = self.ends.len();
-        let mut endpoint = Endpoint::new().unwrap();
-        endpoint.add_address(self.now, address(n, 0));
+        let endpoint = Endpoint::new().unwrap();
         self.ends.push(End {
             peer: PeerId::random(),
             endpoint,
@@ -133,7 +145,15 @@ impl Lab {
             reach: Reach::Global,
             is_cut: false,
         });
+        self.add_address(n, address(n, 0));
         n
+    }
+
+    /// An end has got an address.
+    fn add_address(&mut self, n: usize, address: SocketAddr) {
+        let (endpoint, network) = (&mut self.ends[n].endpoint, network(address));
+        endpoint.add_address(self.now, address, network);
+        self.collect(n);
     }
 
     /// Has one end offer a connection to another, and returns the set-up at the offerer.
@@ -275,10 +295,11 @@ impl Lab {
         while let Some(transmit) = self.ends[n].endpoint.poll_transmit() {
             self.datagrams += 1;
             let source = match transmit.source.ip().is_unspecified() {
-                true => *self.ends[n].endpoint.addresses.first().unwrap(),
+                true => *self.ends[n].endpoint.addresses.keys().next().unwrap(),
                 false => transmit.source,
             };
             let to = transmit.destination;
+            *self.sent_to.entry((n, to)).or_default() += 1;
             let (is_dead, source) = (self.dead.contains(&source), self.outside(source, to));
             self.let_out.insert((source, to));
             let copies = 1 + usize::from(self.rng.random_bool(self.duplication));
@@ -326,6 +347,10 @@ impl Lab {
             Some(tamper) if !is_candidate => tamper(text),
             _ => text,
         };
+        let sdp = match (n, &self.lies[..]) {
+            (1, [_, ..]) if !is_candidate => self.lie_about(&sdp),
+            _ => sdp,
+        };
         let reach = self.ends[to].reach;
         let command = if is_candidate {
             Command::Candidate {
@@ -342,6 +367,20 @@ impl Lab {
             Command::Accept { setup: theirs, sdp }
         };
         self.mail(self.signaling_delay, Delivery::Command { to, command });
+    }
+
+    fn lie_about(&self, sdp: &str) -> String {
+        let candidates = self
+            .lies
+            .iter()
+            .map(|lie| Candidate::host(*lie, "udp").unwrap());
+        description::join(sdp, candidates.collect::<Vec<_>>().iter())
+    }
+
+    /// Whether an end has sent to an address.
+    fn has_sent_to(&self, n: usize, address: &str) -> bool {
+        let address = address.parse().unwrap();
+        self.sent_to.contains_key(&(n, address))
     }
 
     fn mail(&mut self, delay: Duration, delivery: Delivery) {
@@ -396,7 +435,7 @@ impl Lab {
                 let owner = self
                     .ends
                     .iter()
-                    .position(|end| end.endpoint.addresses.contains(&to));
+                    .position(|end| end.endpoint.addresses.contains_key(&to));
                 if let Some(n) = owner.filter(|n| !self.ends[*n].is_cut) {
                     let now = self.now;
                     self.ends[n]
@@ -409,6 +448,9 @@ impl Lab {
     }
 
     fn outside(&mut self, address: SocketAddr, to: SocketAddr) -> SocketAddr {
+        if network(address).contains(&to.ip()) {
+            return address; // no router is in between
+        }
         let public = *self.mapped.get(&address).unwrap_or(&address);
         let Some(ports) = self.symmetric.get_mut(&address) else {
             return public;

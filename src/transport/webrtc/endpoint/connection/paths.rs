@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 use str0m::Candidate;
 
 use super::{
-    super::{demux::Pair, description},
+    super::{demux::Pair, surroundings::Surroundings},
     Connection,
 };
-use crate::{reach::Reach, signaling::Notice};
 
 /// How long a path has to be in use until the others are let go: a better one is found by then.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
@@ -106,22 +105,17 @@ impl Connection {
         }
     }
 
-    /// This machine has got an address, or found out how it looks from outside. To be told to the other
-    /// side, if it may know.
+    /// This machine has got an address, or found out how it looks from outside.
     pub(in super::super) fn on_local_candidate(
         &mut self,
         now: Instant,
         candidate: &Candidate,
-        candidates: &[Candidate],
-    ) -> Option<Notice> {
-        self.search_paths(now, candidates);
+        around: &Surroundings,
+    ) {
+        self.search_paths(now, &around.candidates);
         self.add_local_candidate(candidate);
+        self.nearness.compare(&self.remote_ips, around);
         self.tick(now);
-        let may_know = self.is_in_setup() && description::may_use(candidate, self.reach);
-        may_know.then(|| Notice::Candidate {
-            setup: self.setup,
-            candidate: candidate.to_sdp_string(),
-        })
     }
 
     /// This machine has lost an address.
@@ -138,7 +132,7 @@ impl Connection {
 
     pub(super) fn add_local_candidate(&mut self, candidate: &Candidate) {
         // Datagrams from this machine to itself leave no other way.
-        if candidate.addr().ip().is_loopback() && self.reach != Reach::Machine {
+        if candidate.addr().ip().is_loopback() && !self.nearness.is_machine() {
             return;
         }
         self.run(|rtc| Ok(rtc.add_local_candidate(candidate.clone()).is_some()));

@@ -10,7 +10,10 @@ use str0m::{
 };
 
 use super::{
-    super::description::{self, MAX_CANDIDATES},
+    super::{
+        description::{self, MAX_CANDIDATES},
+        surroundings::Surroundings,
+    },
     Connection, INIT_LABEL, Ingredients, PATH_TIMEOUT, Phase, Role,
 };
 
@@ -47,59 +50,85 @@ impl Connection {
         ingredients: Ingredients,
         offer: &str,
     ) -> (Self, Option<String>) {
+        let around = ingredients.surroundings.clone();
         let mut connection = Self::new(now, Role::Answerer, ingredients);
-        let (offer, candidates) = description::part(offer, connection.reach);
+        let (offer, candidates) = description::part(offer);
         let sdp = connection.run(|rtc| {
             let offer = SdpOffer::from_sdp_string(&offer)?;
             rtc.sdp_api().accept_offer(offer)
         });
-        connection.on_described(now, candidates);
+        connection.on_described(now, candidates, &around);
         (connection, sdp.map(|answer| answer.to_sdp_string()))
     }
 
     /// Takes the answer to our offer.
-    pub(in super::super) fn accept(&mut self, now: Instant, answer: &str) {
+    pub(in super::super) fn accept(&mut self, now: Instant, answer: &str, around: &Surroundings) {
         let Some(pending) = self.pending.take() else {
             return;
         };
-        let (answer, candidates) = description::part(answer, self.reach);
+        let (answer, candidates) = description::part(answer);
         self.run(|rtc| {
             let answer = SdpAnswer::from_sdp_string(&answer)?;
             rtc.sdp_api().accept_answer(pending, answer)
         });
-        self.on_described(now, candidates);
+        self.on_described(now, candidates, around);
         for datagram in std::mem::take(&mut self.early) {
-            self.feed(now, datagram.pair, &datagram.contents);
+            if around.may_send_to(datagram.pair.1, self.nearness) {
+                self.feed(now, datagram.pair, &datagram.contents);
+            }
         }
     }
 
-    fn on_described(&mut self, now: Instant, candidates: Vec<Candidate>) {
+    fn on_described(&mut self, now: Instant, candidates: Vec<Candidate>, around: &Surroundings) {
         if self.phase != Phase::Offered {
             return; // what was said made no sense
         }
         self.phase = Phase::Connecting { has_path: false };
         self.phase_ends = now + PATH_TIMEOUT;
-        for candidate in candidates {
-            self.add_remote_candidate(candidate);
-        }
+        self.add_remote_candidates(candidates, around);
         self.tick(now);
     }
 
     /// Takes one more address of the other side.
-    pub(in super::super) fn on_remote_candidate(&mut self, now: Instant, candidate: &str) {
-        if let Some(candidate) = description::candidate(candidate, self.reach) {
-            self.add_remote_candidate(candidate);
+    pub(in super::super) fn on_remote_candidate(
+        &mut self,
+        now: Instant,
+        candidate: &str,
+        around: &Surroundings,
+    ) {
+        if let Some(candidate) = description::candidate(candidate) {
+            self.add_remote_candidates(vec![candidate], around);
             self.tick(now);
         }
     }
 
-    fn add_remote_candidate(&mut self, candidate: Candidate) {
-        if self.remote_candidates < MAX_CANDIDATES {
-            self.remote_candidates += 1;
-            self.run(|rtc| {
-                rtc.add_remote_candidate(candidate);
-                Ok(())
-            });
+    fn add_remote_candidates(&mut self, candidates: Vec<Candidate>, around: &Surroundings) {
+        let ips = candidates.iter().map(|candidate| candidate.addr().ip());
+        self.remote_ips.extend(ips);
+        self.remote_ips.truncate(MAX_CANDIDATES);
+        self.nearness.compare(&self.remote_ips, around);
+        for candidate in candidates {
+            if self.remote_candidates < MAX_CANDIDATES
+                && around.may_send_to(candidate.addr(), self.nearness)
+            {
+                self.remote_candidates += 1;
+                self.run(|rtc| {
+                    rtc.add_remote_candidate(candidate);
+                    Ok(())
+                });
+            }
         }
+    }
+
+    /// Those of our own that the other side may know of now and was not told. To be told to it.
+    pub(in super::super) fn name_candidates(&mut self, around: &Surroundings) -> Vec<Candidate> {
+        if !self.is_in_setup() {
+            return Vec::new(); // it has a path, and needs no other for how we look now and then
+        }
+        let mut candidates = description::choose(&around.candidates, self.nearness);
+        candidates.retain(|candidate| !self.named.contains(&candidate.addr()));
+        candidates.truncate(MAX_CANDIDATES.saturating_sub(self.named.len()));
+        self.named.extend(candidates.iter().map(Candidate::addr));
+        candidates
     }
 }

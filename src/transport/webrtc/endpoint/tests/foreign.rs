@@ -34,7 +34,7 @@ impl Ours {
         let socket = UdpSocket::bind((ip, 0)).await.unwrap();
         let local = socket.local_addr().unwrap();
         let mut endpoint = Endpoint::new().unwrap();
-        endpoint.add_address(Instant::now(), local);
+        endpoint.add_address(Instant::now(), local, local.ip().into());
         let setup = SetupId {
             peer: PeerId::random(),
             number: 1,

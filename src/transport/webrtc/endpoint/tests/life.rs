@@ -146,9 +146,7 @@ fn an_address_that_changes_does_not_end_the_connection() {
         let mut lab = Lab::new(seed);
         let (a, b) = lab.connect(0, 1).unwrap();
         lab.run(SECOND * 5);
-        let now = lab.now;
-        lab.ends[who].endpoint.add_address(now, address(who, 1));
-        lab.collect(who);
+        lab.add_address(who, address(who, 1));
         lab.run(SECOND);
         let now = lab.now;
         lab.ends[who].endpoint.remove_address(now, address(who, 0));
@@ -173,8 +171,7 @@ fn an_address_that_changes_does_not_end_the_connection() {
 fn settled(seed: u64) -> (Lab, Key, Key) {
     let mut lab = Lab::new(seed);
     for n in [0, 1] {
-        let now = lab.now;
-        lab.ends[n].endpoint.add_address(now, address(n, 1));
+        lab.add_address(n, address(n, 1));
     }
     let (a, b) = lab.connect(0, 1).unwrap();
     let sent = pattern(2000);

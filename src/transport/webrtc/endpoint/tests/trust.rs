@@ -117,9 +117,8 @@ fn a_third_party_that_sends_from_a_peers_address_takes_over_nothing() {
     // The third party answers an offer, and says that it is at the first peer's address.
     let setup = lab.offer(0, third);
     lab.run(MS * 2);
+    lab.add_address(third, address(1, 0));
     let now = lab.now;
-    lab.ends[third].endpoint.add_address(now, address(1, 0));
-    lab.collect(third);
     lab.ends[third]
         .endpoint
         .remove_address(now, address(third, 0));
