@@ -73,6 +73,16 @@ impl Attempt {
         self.offer.as_mut()?.setup.take()
     }
 
+    /// The link of who introduced a candidate that has answered, and to which no path was found by
+    /// signals.
+    pub(super) fn missed_by(&self, error: &AttemptError) -> Option<ConnectionId> {
+        use AttemptError::{DialFailed, NoConnection};
+
+        let offer = self.offer.as_ref()?;
+        let has_missed = offer.setup.is_some() && matches!(error, DialFailed(_) | NoConnection);
+        has_missed.then_some(offer.negotiation.link)
+    }
+
     /// Whether the candidate is to blame, and not the way to it: it has answered itself.
     pub(super) fn failed_by_itself(&self, error: &AttemptError) -> bool {
         let has_answered = matches!(

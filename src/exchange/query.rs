@@ -47,6 +47,11 @@ pub(super) struct Query {
     tried: HashSet<PeerId>,
     /// Those that failed by themselves, so that another introducer would not help.
     failed: HashSet<PeerId>,
+    /// Those to which no path was found, once. Packets may have been lost, or a router have come to look
+    /// upon one of us in another way: each is tried once more, from the beginning.
+    missed: HashSet<PeerId>,
+    /// Who introduced them, and is asked for them again when nobody else is left to ask.
+    to_ask_again: Vec<PeerId>,
     full: HashSet<PeerId>,
     known: HashSet<PeerId>,
     last: Option<(PeerId, AttemptError)>,
@@ -203,6 +208,8 @@ impl Exchange {
             prospects: Vec::new(),
             tried: HashSet::new(),
             failed: HashSet::new(),
+            missed: HashSet::new(),
+            to_ask_again: Vec::new(),
             full: HashSet::new(),
             known: HashSet::new(),
             last: None,
@@ -221,7 +228,7 @@ impl Exchange {
                 Err(error) => self.note(id, peer, error),
             }
         }
-        match self.ask(now, id) {
+        match self.ask(now, id).or_else(|| self.ask_again(now, id)) {
             Some(step) => self.step(id, step),
             None => {
                 if let Some(query) = self.end_query(id) {
@@ -309,6 +316,15 @@ impl Exchange {
         }
     }
 
+    /// Asks one who introduced a candidate to which there was no path.
+    fn ask_again(&mut self, now: Instant, id: QueryId) -> Option<Step> {
+        let query = self.queries.running.get_mut(&id)?;
+        for introducer in query.to_ask_again.drain(..) {
+            query.asked.remove(&introducer);
+        }
+        self.ask(now, id)
+    }
+
     pub(super) fn on_peers(&mut self, now: Instant, link: ConnectionId, peers: Peers) {
         let Some(id) = self.asking_over(link, Some(peers.request)) else {
             return; // too late
@@ -370,9 +386,18 @@ impl Exchange {
         let Some(attempt) = query.attempt_mut() else {
             return;
         };
-        let (peer, unused) = (attempt.peer, attempt.take_setup());
-        if attempt.failed_by_itself(&error) {
-            query.failed.insert(peer);
+        let peer = attempt.peer;
+        let missed_by = attempt.missed_by(&error).map(|link| self.links.get(&link));
+        let is_to_blame = attempt.failed_by_itself(&error);
+        let unused = attempt.take_setup();
+        match missed_by {
+            Some(link) if query.missed.insert(peer) => {
+                query.to_ask_again.extend(link.map(|link| link.peer));
+            }
+            _ if is_to_blame => {
+                query.failed.insert(peer);
+            }
+            _ => {}
         }
         self.abandon(unused);
         self.note(id, peer, error);

@@ -5,6 +5,7 @@ mod addresses;
 mod amplifiers;
 mod basics;
 mod candidates;
+mod failover;
 mod full;
 mod glare;
 mod inventions;
@@ -20,7 +21,7 @@ mod world;
 
 use std::time::Duration;
 
-use libp2p::swarm::ConnectionId;
+use libp2p::{PeerId, swarm::ConnectionId};
 
 use super::sim::{Sim, address, forge, network, peer, read};
 use crate::{
