@@ -11,6 +11,7 @@ use futures::future::join_all;
 use natlab::{
     Lab,
     pair::{FLAVOURS, Outcome, Pair, V4, is_passable},
+    peer::CIRCUIT,
 };
 
 /// Meetings with delays, of which the median counts.
@@ -38,6 +39,7 @@ async fn measure() -> ExitCode {
 
     outcomes.extend(others);
     print_table(&outcomes);
+    print_detours().await;
     let delayed = delayed().await;
     println!(
         "\nwith 100 ms a round trip: {:.1} round trips",
@@ -79,6 +81,20 @@ fn print_table(outcomes: &[(&str, &str, Outcome)]) {
         }
     }
     println!();
+}
+
+/// What leads where hole punching does not, if it is there.
+async fn print_detours() {
+    let lab = || Lab::up(&["A=symmetric", "B=symmetric"]);
+    let (with_turn, with_circuit) = (lab().await, lab().await);
+    if let Some((_server, uri)) = with_turn.turn_server().await {
+        let options: [&[&str]; 2] = [&[&uri], &[]];
+        let mut pair = Pair::start_with(with_turn, ["a", "b"], V4, options).await;
+        println!("\nsymmetric to symmetric by TURN: {}", pair.meet().await);
+    }
+    let options: [&[&str]; 2] = [&[], &[CIRCUIT]];
+    let mut pair = Pair::start_with(with_circuit, ["a", "b"], V4, options).await;
+    println!("symmetric to symmetric by a circuit: {}", pair.meet().await);
 }
 
 /// With 25 ms on each access link, which is 100 ms from host to host and back.

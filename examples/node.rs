@@ -32,6 +32,10 @@ struct Options {
     /// A STUN server that tells this node how it looks from outside, as stun:host:port
     #[arg(long)]
     stun: Vec<IceServer>,
+    /// A TURN server that also carries the data where no straight way leads, as turn:host:port, and what it
+    /// knows this node by
+    #[arg(long, num_args = 3, value_names = ["URI", "USER", "PASSWORD"])]
+    turn: Vec<String>,
     /// Tell others how they look from outside, at this UDP port (0: any); for nodes that can be reached
     #[arg(long, value_name = "PORT")]
     serve_stun: Option<u16>,
@@ -154,7 +158,13 @@ fn write_secret(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
 }
 
 async fn swarm(key: Keypair, options: &Options) -> Result<Swarm<Node>, Box<dyn Error>> {
-    let mut config = Config::new(options.network.clone()).with_ice_servers(options.stun.clone());
+    let mut servers = options.stun.clone();
+    for turn in options.turn.chunks(3) {
+        if let [uri, user, password] = turn {
+            servers.push(IceServer::turn(uri, user, password)?);
+        }
+    }
+    let mut config = Config::new(options.network.clone()).with_ice_servers(servers);
     if let Some(port) = options.serve_stun {
         config = config.with_stun_service(port);
     }

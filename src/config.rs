@@ -4,6 +4,8 @@ use std::{fmt, time::Duration};
 
 use libp2p::{Multiaddr, PeerId};
 
+#[cfg(feature = "webrtc")]
+pub(crate) use self::ice_server::{Credentials, FoundServer};
 pub use self::ice_server::{IceServer, IceServerError};
 use crate::{error::JoinError, id::NetworkId, message::MAX_NETWORKS, reach::Reach};
 
@@ -101,7 +103,8 @@ impl Config {
     /// The servers that tell this node how it looks from outside its NAT, of which the first 8 are
     /// used, beside the neighbours that do ([`Self::with_stun_service`]). Default: none. Without anybody who
     /// answers, nodes still connect by the addresses of their own interfaces, so one side needs an address
-    /// that the other can reach.
+    /// that the other can reach. Those of them that are TURN servers, at up to four addresses, also carry what
+    /// goes between two NATs that let nothing else through. One end that has such a server is enough.
     ///
     /// They are used by the transport that [`pxp::new`](crate::new) makes, with the feature `webrtc`.
     pub fn with_ice_servers(mut self, servers: impl IntoIterator<Item = IceServer>) -> Self {

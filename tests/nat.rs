@@ -17,6 +17,7 @@ use tokio::{task::JoinSet, time::sleep};
 use natlab::{
     Lab,
     pair::{self, FLAVOURS, Outcome, Pair, V4, V6, is_passable},
+    peer::CIRCUIT,
 };
 
 type Case = (&'static str, fn() -> BoxFuture<'static, ()>);
@@ -32,6 +33,8 @@ const CASES: &[Case] = cases![
     hosts_behind_ipv6_firewalls_meet,
     two_hosts_behind_one_router_meet,
     of_20_pairs_with_packet_loss_20_meet,
+    where_nothing_else_leads_a_turn_server_does,
+    where_nothing_else_leads_a_circuit_relay_does,
     a_peer_that_is_cut_off_is_gone_within_10_seconds,
     a_peer_whose_mapping_changes_is_replaced,
 ];
@@ -40,9 +43,7 @@ const CASES: &[Case] = cases![
 const TIMED_CASES: &[Case] = cases![meeting_takes_at_most_11_round_trips];
 
 /// What does not work yet, or not each time. Only run by its full name.
-const OPEN_CASES: &[Case] = cases![
-    hosts_whose_routers_take_what_nobody_asked_for_meet,
-];
+const OPEN_CASES: &[Case] = cases![hosts_whose_routers_take_what_nobody_asked_for_meet,];
 
 fn main() -> ExitCode {
     natlab::run(async |args| {
@@ -152,6 +153,54 @@ async fn of_20_pairs_with_packet_loss_20_meet() {
     let outcomes = join_all(meetings).await;
     let has_met = |outcome: &Outcome| outcome.result.as_deref() == Ok("Signaled");
     assert!(outcomes.iter().all(has_met), "{outcomes:#?}");
+}
+
+/// Of two ends, one with a server is enough, whichever it is.
+async fn where_nothing_else_leads_a_turn_server_does() {
+    let pairs = [
+        ("symmetric", "symmetric"),
+        ("symmetric", "portrestricted"),
+        ("portrestricted", "symmetric"),
+    ];
+    let meetings = pairs.iter().flat_map(|(a, b)| {
+        [0, 1].map(|served| async move {
+            let lab = Lab::up(&[&format!("A={a}"), &format!("B={b}")]).await;
+            let (_server, uri) = lab.turn_server().await?;
+            let mut options: [&[&str]; 2] = [&[]; 2];
+            let served_by = [uri.as_str()];
+            options[served] = &served_by;
+            let outcome = Pair::start_with(lab, ["a", "b"], V4, options)
+                .await
+                .meet()
+                .await;
+            assert!(has_met(&outcome), "{a} to {b}, {served}: {outcome:?}");
+            Some(())
+        })
+    });
+    join_all(meetings).await;
+}
+
+async fn where_nothing_else_leads_a_circuit_relay_does() {
+    let pairs = [
+        ("udpblock", "udpblock"),
+        ("udpblock", "fullcone"),
+        ("fullcone", "udpblock"),
+        ("symmetric", "symmetric"),
+    ];
+    let meetings = pairs.map(|(a, b)| async move {
+        let lab = Lab::up(&[&format!("A={a}"), &format!("B={b}")]).await;
+        let options: [&[&str]; 2] = [&[], &[CIRCUIT]];
+        let outcome = Pair::start_with(lab, ["a", "b"], V4, options)
+            .await
+            .meet()
+            .await;
+        let is_relayed = outcome.result.as_deref() == Ok("Relayed");
+        assert!(
+            is_relayed && outcome.time < QUERY_TIMEOUT,
+            "{a} to {b}: {outcome:?}"
+        );
+    });
+    join_all(meetings).await;
 }
 
 async fn an_idle_connection_keeps_its_mappings() {

@@ -13,7 +13,10 @@ use tokio::{
     sync::{Semaphore, SemaphorePermit},
 };
 
-use self::process::Process;
+use self::{
+    peer::{TURN_PASSWORD, TURN_USER},
+    process::Process,
+};
 
 pub mod pair;
 pub mod peer;
@@ -24,6 +27,9 @@ const NATLAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/natlab/natlab")
 
 /// Tells a program that it is inside of the namespaces that [`enter`] makes.
 const INSIDE: &str = "PXP_NATLAB_INSIDE";
+
+/// A TURN server, of Debian's package `coturn`.
+const TURN_SERVER: &str = "turnserver";
 
 /// Set to `require` where a lab has to be possible.
 const POLICY: &str = "PXP_NATLAB";
@@ -133,6 +139,37 @@ impl Lab {
         let mut command = self.natlab("exec", &[host]);
         command.arg(program).args(role);
         Process::spawn(command.into()).expect("natlab was there")
+    }
+
+    /// Starts a TURN server on the public side, and returns its URI with it. `None` if there is no such
+    /// program and none is required.
+    pub async fn turn_server(&self) -> Option<(Process, String)> {
+        const ADDRESS: &str = "11.22.33.2";
+        if let Err(error) = Command::new(TURN_SERVER).arg("--version").output() {
+            let is_required = env::var(POLICY).is_ok_and(|policy| policy == "require");
+            assert!(!is_required, "{TURN_SERVER}: {error}");
+            println!("skipped, for there is no {TURN_SERVER} here, which coturn brings: {error}");
+            return None;
+        }
+        let (user, state) = (
+            format!("{TURN_USER}:{TURN_PASSWORD}"),
+            format!("/run/natlab/{}", self.name),
+        );
+        let mut command = self.natlab("exec", &["pub2", TURN_SERVER]);
+        command.args([
+            "-n",
+            "--no-tls",
+            "--no-dtls",
+            "--no-cli",
+            "--simple-log",
+            "--log-file=stdout",
+        ]);
+        command.args(["-L", ADDRESS, "-E", ADDRESS, "-a", "-r", "lab", "-u", &user]);
+        command.arg(format!("--userdb={state}/turn.db"));
+        command.arg(format!("--pidfile={state}/turn.pid"));
+        let mut server = Process::spawn(command.into()).expect("natlab was there");
+        server.line("Relay ports initialization done").await;
+        Some((server, format!("turn:{ADDRESS}")))
     }
 
     fn natlab(&self, verb: &str, args: &[&str]) -> Command {

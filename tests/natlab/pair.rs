@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use super::{
     Lab,
-    peer::{INTRODUCER, PEER},
+    peer::{CIRCUIT, INTRODUCER, PEER},
     process::Process,
 };
 
@@ -63,19 +63,32 @@ impl Pair {
     }
 
     /// Starts the three, and waits until both hosts are peers of the introducer.
-    pub async fn start(lab: Lab, [asker, candidate]: [&str; 2], address: &str) -> Self {
+    pub async fn start(lab: Lab, hosts: [&str; 2], address: &str) -> Self {
+        Self::start_with(lab, hosts, address, [&[]; 2]).await
+    }
+
+    /// Those behind routers with some options of [`peer`](super::peer), each.
+    pub async fn start_with(
+        lab: Lab,
+        [asker, candidate]: [&str; 2],
+        address: &str,
+        [askers, candidates]: [&[&str]; 2],
+    ) -> Self {
         let mut introducer = lab.start("pub1", &[INTRODUCER, address]);
         let line = introducer.line(&format!("listening {address}")).await;
         let address = line.trim_start_matches("listening ");
         let mut pair = Self {
             introducer,
-            asker: lab.start(asker, &[PEER, address]),
-            candidate: lab.start(candidate, &[PEER, address]),
+            asker: lab.start(asker, &[&[PEER, address], askers].concat()),
+            candidate: lab.start(candidate, &[&[PEER, address], candidates].concat()),
             lab,
         };
         for node in [&mut pair.candidate, &mut pair.asker] {
             node.line("connected ").await;
             pair.introducer.line("connected ").await;
+        }
+        if candidates.contains(&CIRCUIT) {
+            pair.candidate.line("/p2p-circuit").await;
         }
         pair
     }

@@ -3,7 +3,6 @@
 
 use std::{
     io,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -26,7 +25,7 @@ use super::{
     shared::{Handle, Shared},
     socket::{Inbox, Outbox, Sockets},
 };
-use crate::config::Stun;
+use crate::config::{FoundServer, Stun};
 
 /// How many datagrams are handled before what they give rise to is taken out: `dimpl` keeps 30 of
 /// a connection's.
@@ -90,7 +89,7 @@ struct Driver {
     inbox: Inbox,
     outbox: Outbox,
     interfaces: Interfaces,
-    servers: BoxStream<'static, Vec<SocketAddr>>,
+    servers: BoxStream<'static, Vec<FoundServer>>,
     timer: Pin<Box<Sleep>>,
     /// Until when this machine's addresses are waited for, if they are.
     starting: Option<Instant>,
@@ -141,7 +140,7 @@ impl Driver {
         }
         while let Poll::Ready(Some(servers)) = self.servers.poll_next_unpin(cx) {
             self.shared
-                .with(|state, now| state.endpoint.set_stun_servers(now, &servers));
+                .with(|state, now| state.endpoint.set_servers(now, &servers));
         }
         let is_ready = |until| self.interfaces.has_told() || until <= Instant::now();
         if self.starting.is_some_and(is_ready) {
@@ -209,7 +208,8 @@ impl Driver {
         let Some(until) = self.ending else {
             self.ending = Some(now + END_TIMEOUT);
             self.servers = stream::empty().boxed();
-            self.shared.with(|state, _| state.endpoint.stop_asking());
+            self.shared
+                .with(|state, now| state.endpoint.stop_asking(now));
             return is_done;
         };
         is_done || until <= now

@@ -27,11 +27,13 @@ use self::{
     connection::{Connection, Ingredients},
     demux::{Demux, Kind},
     outputs::Outputs,
+    relays::{Change, Received, Relays},
     stun::{Mapping, Stun},
     stun_service::StunService,
     surroundings::Surroundings,
 };
 use crate::{
+    config::FoundServer,
     reach::Reach,
     signaling::{Command, Notice, SetupId},
 };
@@ -41,6 +43,7 @@ mod connection;
 mod demux;
 mod description;
 mod outputs;
+mod relays;
 mod stun;
 mod stun_service;
 mod surroundings;
@@ -80,6 +83,7 @@ pub(super) struct Endpoint {
     /// Those of this machine, with our ports, and the networks that they are in.
     addresses: BTreeMap<SocketAddr, IpNet>,
     stun: Stun,
+    relays: Relays,
     stun_service: Option<StunService>,
     connections: HashMap<Key, Connection>,
     next_key: u64,
@@ -100,6 +104,7 @@ impl Endpoint {
             certificate,
             addresses: BTreeMap::new(),
             stun: Stun::default(),
+            relays: Relays::default(),
             stun_service: None,
             connections: HashMap::new(),
             next_key: 0,
@@ -113,6 +118,7 @@ impl Endpoint {
     /// This machine has got `address`, with the port of our socket, in `network`.
     pub(super) fn add_address(&mut self, now: Instant, address: SocketAddr, network: IpNet) {
         self.stun.ask_again(now);
+        self.relays.hurry(now);
         if self.addresses.insert(address, network).is_none()
             && let Some(candidate) = host(address)
         {
@@ -123,15 +129,21 @@ impl Endpoint {
     /// This machine has lost `address`.
     pub(super) fn remove_address(&mut self, now: Instant, address: SocketAddr) {
         self.stun.forget(now, address);
+        self.relays.forget(now, address);
+        self.settle_relays(now);
         if self.addresses.remove(&address).is_some()
             && let Some(candidate) = host(address)
         {
-            let candidates = self.candidates();
-            for key in self.keys() {
-                self.with(now, key, |connection| {
-                    connection.remove_local_candidate(now, &candidate, &candidates);
-                });
-            }
+            self.remove_candidate(now, &candidate);
+        }
+    }
+
+    fn remove_candidate(&mut self, now: Instant, candidate: &Candidate) {
+        let candidates = self.candidates();
+        for key in self.keys() {
+            self.with(now, key, |connection| {
+                connection.remove_local_candidate(now, candidate, &candidates);
+            });
         }
     }
 
@@ -159,9 +171,13 @@ impl Endpoint {
         self.outputs.events.extend(notices.map(Event::Notice));
     }
 
-    /// The STUN servers to be asked what our sockets look like from outside.
-    pub(super) fn set_stun_servers(&mut self, now: Instant, servers: &[SocketAddr]) {
-        self.stun.set_servers(now, servers);
+    /// The servers to be asked what our sockets look like from outside, and for an address of ours if they
+    /// are TURN servers.
+    pub(super) fn set_servers(&mut self, now: Instant, servers: &[FoundServer]) {
+        let addresses: Vec<_> = servers.iter().map(|server| server.address).collect();
+        self.stun.set_servers(now, &addresses);
+        self.relays.set_servers(now, servers);
+        self.settle_relays(now);
     }
 
     /// Answers from now on who asks how it looks from outside, on our sockets' port.
@@ -173,9 +189,30 @@ impl Endpoint {
         }
     }
 
-    /// Asks nobody any more how our sockets look from outside.
-    pub(super) fn stop_asking(&mut self) {
+    /// Asks nobody any more how our sockets look from outside, and gives back what is on TURN servers.
+    pub(super) fn stop_asking(&mut self, now: Instant) {
         self.stun = Stun::default();
+        self.relays.close(now);
+        self.settle_relays(now);
+    }
+
+    /// Draws the consequences of whatever was done to the relays.
+    fn settle_relays(&mut self, now: Instant) {
+        for change in self.relays.take_changes() {
+            self.outputs.relayed = self.relays.addresses().collect();
+            let (Change::Gained(address) | Change::Lost(address)) = change;
+            match (change, relayed(address)) {
+                (Change::Gained(_), Some(candidate)) => {
+                    let setups = self.setups.values().copied().collect();
+                    self.add_candidate(now, &candidate, setups);
+                }
+                (Change::Lost(_), Some(candidate)) => self.remove_candidate(now, &candidate),
+                (_, None) => {}
+            }
+        }
+        for transmit in self.relays.take_transmits() {
+            self.outputs.send(transmit);
+        }
     }
 
     pub(super) fn handle_command(&mut self, now: Instant, command: Command) {
@@ -275,7 +312,8 @@ impl Endpoint {
         let hosts = self.addresses.keys().copied().filter_map(host);
         let mapped = self.stun.mappings().into_iter();
         let mapped = mapped.filter_map(|mapping| self.reflexive(mapping));
-        hosts.chain(mapped).collect()
+        let relayed = self.relays.addresses().filter_map(relayed);
+        hosts.chain(mapped).chain(relayed).collect()
     }
 
     /// No candidate where no router is in between: that is a host's.
@@ -288,6 +326,30 @@ impl Endpoint {
 
     /// `local` is where it arrived: address and port of our end.
     pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        datagram: &[u8],
+    ) {
+        if self.relays.is_server(&remote) {
+            let received = self.relays.receive(now, local, remote, datagram);
+            self.settle_relays(now);
+            match received {
+                Received::Other => {}
+                Received::Taken => return,
+                Received::Relayed {
+                    relayed,
+                    peer,
+                    contents,
+                } => return self.handle_own_datagram(now, relayed, peer, &contents),
+            }
+        }
+        self.handle_own_datagram(now, local, remote, datagram);
+    }
+
+    /// `local` may also be an address of ours on a TURN server.
+    fn handle_own_datagram(
         &mut self,
         now: Instant,
         local: SocketAddr,
@@ -368,6 +430,8 @@ impl Endpoint {
         for request in self.stun.handle_timeout(now) {
             self.outputs.send(request);
         }
+        self.relays.handle_timeout(now);
+        self.settle_relays(now);
         let mapping = self.stun.poll_nat_mapping(now).map(Notice::NatMapping);
         self.outputs.events.extend(mapping.map(Event::Notice));
     }
@@ -375,7 +439,8 @@ impl Endpoint {
     /// When [`Self::handle_timeout`] wants to be called.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let next = self.deadlines.first().map(|(at, _)| *at);
-        next.into_iter().chain(self.stun.next_deadline()).min()
+        let others = [self.stun.next_deadline(), self.relays.next_deadline()];
+        next.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     /// To be called until there is none, after each other call but the pure readers.
@@ -502,7 +567,19 @@ impl Endpoint {
                 self.settle(now, replaced);
             }
         }
+        self.relay(now);
         Some(result)
+    }
+
+    /// Has what leaves from our addresses on TURN servers sent to these.
+    fn relay(&mut self, now: Instant) {
+        let transmits = std::mem::take(&mut self.outputs.to_relay);
+        for transmit in &transmits {
+            self.relays.send(now, transmit);
+        }
+        if !transmits.is_empty() {
+            self.settle_relays(now);
+        }
     }
 
     fn settle(&mut self, now: Instant, key: Key) {
@@ -555,4 +632,9 @@ impl Endpoint {
 
 fn host(address: SocketAddr) -> Option<Candidate> {
     Candidate::host(address, "udp").ok()
+}
+
+/// One on a TURN server, which is where datagrams leave for the other side.
+fn relayed(address: SocketAddr) -> Option<Candidate> {
+    Candidate::relayed(address, address, "udp").ok()
 }

@@ -1,12 +1,12 @@
-//! Where the STUN servers are: names become addresses, again and again, for both may change. It
-//! knows nothing of STUN.
+//! Where the servers are: names become addresses, again and again, for both may change. It knows
+//! nothing of STUN and TURN.
 
 use std::{io, net::SocketAddr, time::Duration};
 
 use futures::{Stream, future::join_all, stream};
 use tokio::{net::lookup_host, time};
 
-use crate::config::IceServer;
+use crate::config::{FoundServer, IceServer};
 
 /// How long an address is used before its name is looked up again: as long as names that move are
 /// usually cached.
@@ -23,7 +23,7 @@ const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// is taken. Where a lookup fails, the addresses of the one before stay.
 pub(super) fn resolve(
     servers: Vec<IceServer>,
-) -> impl Stream<Item = Vec<SocketAddr>> + Send + 'static {
+) -> impl Stream<Item = Vec<FoundServer>> + Send + 'static {
     let lookups: Vec<_> = servers.into_iter().map(Lookup::new).collect();
     let begin = (lookups, None);
     stream::unfold(begin, |(mut lookups, pause)| async move {
@@ -38,14 +38,14 @@ pub(super) fn resolve(
             true => REFRESH,
             false => pause.map_or(FIRST_RETRY, |pause| REFRESH.min(pause * 2)),
         };
-        let addresses = lookups.iter().flat_map(|lookup| lookup.found.clone());
-        Some((addresses.collect(), (lookups, Some(pause))))
+        let found = lookups.iter().flat_map(|lookup| lookup.found.clone());
+        Some((found.collect(), (lookups, Some(pause))))
     })
 }
 
 struct Lookup {
     server: IceServer,
-    found: Vec<SocketAddr>,
+    found: Vec<FoundServer>,
 }
 
 impl Lookup {
@@ -65,7 +65,8 @@ impl Lookup {
         };
         match found {
             Ok(found) => {
-                self.found = one_of_each_family(found);
+                let found = one_of_each_family(found).into_iter();
+                self.found = found.map(|at| self.server.found_at(at)).collect();
                 true
             }
             Err(error) => {
@@ -99,13 +100,13 @@ mod tests {
     async fn addresses_are_told_at_once_and_again_after_five_minutes() {
         let mut found = pin!(resolve(servers(&["stun:127.0.0.1", "stun:[::1]:1"])));
         let start = Instant::now();
-        let expected: Vec<SocketAddr> = vec![
-            "127.0.0.1:3478".parse().unwrap(),
-            "[::1]:1".parse().unwrap(),
-        ];
-        assert_eq!(found.next().await, Some(expected.clone()));
+        let expected = ["127.0.0.1:3478", "[::1]:1"].map(|address| FoundServer {
+            address: address.parse().unwrap(),
+            credentials: None,
+        });
+        assert_eq!(found.next().await, Some(expected.clone().into()));
         assert_eq!(start.elapsed(), Duration::ZERO);
-        assert_eq!(found.next().await, Some(expected));
+        assert_eq!(found.next().await, Some(expected.into()));
         assert!(start.elapsed() >= REFRESH);
     }
 

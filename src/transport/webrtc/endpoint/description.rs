@@ -11,8 +11,10 @@ const PREFIX: &str = "a=candidate:";
 /// a few interfaces and a mapped address each; and a lying peer can aim us at no more.
 pub(super) const MAX_CANDIDATES: usize = 8;
 
-/// The most of them that say how we look from outside: one of each address family.
+/// The most of them that say how we look from outside, and the most that are on TURN servers: one of each
+/// address family.
 const MAX_MAPPED: usize = 2;
+const MAX_RELAYED: usize = 2;
 
 /// Parts a description into one without candidates, and those of its candidates that make sense.
 pub(super) fn part(sdp: &str) -> (String, Vec<Candidate>) {
@@ -39,18 +41,17 @@ pub(super) fn join<'a>(sdp: &str, candidates: impl Iterator<Item = &'a Candidate
     sdp
 }
 
-/// Those of our own that are named to the other side: how we look from outside, for nothing else may
-/// lead through a router; then hosts; either of both address families in turn.
+/// Those of our own that are named to the other side: how we look from outside, and where we are relayed,
+/// for nothing else may lead through a router; then hosts; each of both address families in turn.
 pub(super) fn choose(ours: &[Candidate], nearness: Nearness) -> Vec<Candidate> {
-    let of_kind = |is_wanted: fn(&Candidate) -> bool| {
+    let of_kind = |kind: CandidateKind| {
         let may_name = move |ours: &&Candidate| nearness.may_name(ours.addr().ip());
         let nameable = ours.iter().filter(may_name);
-        nameable.filter(move |candidate| is_wanted(candidate))
+        families_in_turn(nameable.filter(move |ours| ours.kind() == kind))
     };
-    let mapped = of_kind(|candidate| candidate.kind() != CandidateKind::Host);
-    let hosts = of_kind(|candidate| candidate.kind() == CandidateKind::Host);
-    let mapped = families_in_turn(mapped).take(MAX_MAPPED);
-    let named = mapped.chain(families_in_turn(hosts));
+    let mapped = of_kind(CandidateKind::ServerReflexive).take(MAX_MAPPED);
+    let relayed = of_kind(CandidateKind::Relayed).take(MAX_RELAYED);
+    let named = mapped.chain(relayed).chain(of_kind(CandidateKind::Host));
     named.take(MAX_CANDIDATES).cloned().collect()
 }
 
@@ -124,11 +125,19 @@ mod tests {
         }
         let (base, mapped) = (address("[2620:fe::1]:1"), address("[2620:fe::2]:7"));
         ours.push(Candidate::server_reflexive(mapped, base, "udp").unwrap());
+        for relayed in ["9.7.7.7:8", "9.7.7.7:9", "9.7.7.7:10"] {
+            let relayed = address(relayed);
+            ours.push(Candidate::relayed(relayed, relayed, "udp").unwrap());
+        }
         let named = choose(&ours, Nearness::new(Reach::Global));
         let named: Vec<_> = named.iter().map(|named| named.addr().to_string()).collect();
         assert_eq!(named.len(), MAX_CANDIDATES);
-        let first = ["9.8.8.8:7", "[2620:fe::2]:7", "9.9.9.1:1", "[2620:fe::1]:1"];
-        assert_eq!(named[..4], first);
+        let mapped = ["9.8.8.8:7", "[2620:fe::2]:7"];
+        let relayed = ["9.7.7.7:8", "9.7.7.7:9"];
+        assert_eq!(
+            named[..6],
+            [&mapped[..], &relayed, &["9.9.9.1:1", "[2620:fe::1]:1"]].concat()
+        );
     }
 
     #[test]

@@ -89,6 +89,9 @@ pub(in super::super) enum Write {
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     pub(super) transmits: VecDeque<Transmit>,
+    /// Our addresses on TURN servers, and what is to be sent from there.
+    pub(super) relayed: Vec<SocketAddr>,
+    pub(super) to_relay: Vec<Transmit>,
     pub(super) events: VecDeque<Event>,
     /// Connections whose addresses another has taken.
     pub(super) replaced: Vec<Key>,
@@ -96,7 +99,9 @@ pub(super) struct Outputs {
 
 impl Outputs {
     pub(super) fn send(&mut self, transmit: Transmit) {
-        if self.transmits.len() < MAX_TRANSMITS {
+        if self.relayed.contains(&transmit.source) {
+            self.to_relay.push(transmit);
+        } else if self.transmits.len() < MAX_TRANSMITS {
             self.transmits.push_back(transmit);
         }
     }

@@ -288,7 +288,7 @@ impl Stun {
     }
 }
 
-fn unspecified(address: &SocketAddr) -> SocketAddr {
+pub(super) fn unspecified(address: &SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(_) => ([0, 0, 0, 0], 0).into(),
         SocketAddr::V6(_) => ([0, 0, 0, 0, 0, 0, 0, 0], 0).into(),

@@ -25,6 +25,7 @@ mod life;
 mod limits;
 mod loss;
 mod neighbors;
+mod relays;
 mod streams;
 mod trust;
 
@@ -78,6 +79,8 @@ struct Lab {
     symmetric: HashMap<SocketAddr, HashMap<SocketAddr, SocketAddr>>,
     /// STUN servers, and what they say if it is not the truth.
     servers: HashMap<SocketAddr, Option<SocketAddr>>,
+    /// A TURN server, if there is one.
+    turn: Option<relays::Server>,
     /// Whom a router has let out to somebody: who may answer.
     let_out: HashSet<(SocketAddr, SocketAddr)>,
     /// Addresses that nothing leaves or reaches.
@@ -123,6 +126,7 @@ impl Lab {
             mapped: HashMap::new(),
             symmetric: HashMap::new(),
             servers: HashMap::from([(STUN_SERVER.parse().unwrap(), None)]),
+            turn: None,
             let_out: HashSet::new(),
             dead: HashSet::new(),
             datagrams: 0,
@@ -427,6 +431,11 @@ impl Lab {
                 let contents = mapping_of(self.servers[&to].unwrap_or(from), &contents);
                 let (from, to) = (to, from);
                 self.mail(MS, Delivery::Datagram { from, to, contents });
+            }
+            Delivery::Datagram { from, to, contents }
+                if self.turn.as_ref().is_some_and(|turn| turn.is_at(to)) =>
+            {
+                self.relay(from, to, contents);
             }
             Delivery::Datagram { from, to, contents } => {
                 let Some(to) = self.inside(from, to) else {

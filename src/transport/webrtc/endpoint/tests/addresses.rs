@@ -1,6 +1,7 @@
 //! Hosts with several addresses, and routers in between.
 
 use super::*;
+use crate::config::FoundServer;
 
 fn add(lab: &mut Lab, n: usize, address: &str) -> SocketAddr {
     let address = address.parse().unwrap();
@@ -26,8 +27,12 @@ pub(super) fn add_behind_router(lab: &mut Lab, private: &str, public: &str) -> u
 }
 
 pub(super) fn use_stun_server(lab: &mut Lab, n: usize) {
-    let (now, server) = (lab.now, STUN_SERVER.parse().unwrap());
-    lab.ends[n].endpoint.set_stun_servers(now, &[server]);
+    let (address, credentials) = (STUN_SERVER.parse().unwrap(), None);
+    let server = FoundServer {
+        address,
+        credentials,
+    };
+    lab.ends[n].endpoint.set_servers(lab.now, &[server]);
 }
 
 #[test]
@@ -204,7 +209,7 @@ fn that_two_hosts_are_behind_one_router_can_be_found_out_late() {
     let (mut lab, [a, b]) = beside_each_other(["9.50.0.1:7001", "9.50.0.1:7002"]);
     let now = lab.now;
     for n in [a, b] {
-        lab.ends[n].endpoint.set_stun_servers(now, &[]);
+        lab.ends[n].endpoint.set_servers(now, &[]);
     }
     let key = lab.dial(a, b).unwrap();
     lab.run(MS * 200);

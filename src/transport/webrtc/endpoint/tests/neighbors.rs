@@ -110,7 +110,7 @@ fn who_is_no_neighbour_any_more_is_neither_asked_nor_believed() {
     lab.command(a, Command::StunNeighbors(Vec::new()));
     assert_eq!(mapped(&lab, a), ["9.1.1.1:1"], "a server is asked on");
     let now = lab.now;
-    lab.ends[a].endpoint.set_stun_servers(now, &[]);
+    lab.ends[a].endpoint.set_servers(now, &[]);
     assert_eq!(mapped(&lab, a), [] as [&str; 0]);
     lab.run(SECOND * 5);
     assert_eq!(lab.ends[a].endpoint.next_deadline(), None);

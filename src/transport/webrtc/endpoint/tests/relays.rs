@@ -1,0 +1,371 @@
+//! TURN servers: what goes over them, what does not, and what becomes of our addresses there.
+
+use turn_server_proto::{
+    api::{TurnServerApi, TurnServerPollRet},
+    server::TurnServer,
+    types::{Instant as TurnInstant, TransportType::Udp},
+};
+
+use super::{
+    super::relays::{MANY_HOSTS, MAX_HOSTS, MAX_RELAYS},
+    addresses::{add_behind_router, use_stun_server},
+    *,
+};
+use crate::config::{FoundServer, IceServer};
+
+const TURN_SERVER: &str = "9.9.8.8:3478";
+
+/// A TURN server on virtual time.
+pub(super) struct Server {
+    inner: TurnServer,
+    epoch: Instant,
+    /// Which addresses it has given away, one after the other.
+    given: Vec<SocketAddr>,
+}
+
+impl Server {
+    fn new(epoch: Instant) -> Self {
+        let mut inner = TurnServer::new(Udp, addr(TURN_SERVER), "realm".to_owned());
+        inner.add_user("user".to_owned(), "password".to_owned());
+        Self {
+            inner,
+            epoch,
+            given: Vec::new(),
+        }
+    }
+
+    pub(super) fn is_at(&self, address: SocketAddr) -> bool {
+        address.ip() == addr(TURN_SERVER).ip()
+    }
+
+    /// What it sends when this has come.
+    fn handle(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        to: SocketAddr,
+        contents: Vec<u8>,
+    ) -> Vec<Delivery> {
+        let nanos = now.duration_since(self.epoch).as_nanos();
+        let now = TurnInstant::from_nanos(nanos as i64);
+        let transmit = turn_server_proto::api::Transmit::new(contents, Udp, from, to);
+        self.poll(now);
+        let sent = self.inner.recv(transmit, now);
+        self.poll(now);
+        let mut sent: Vec<_> = sent.map(|sent| sent.build()).into_iter().collect();
+        sent.extend(std::iter::from_fn(|| self.inner.poll_transmit(now)));
+        let deliveries = sent.into_iter().map(|sent| Delivery::Datagram {
+            from: sent.from,
+            to: sent.to,
+            contents: sent.data,
+        });
+        deliveries.collect()
+    }
+
+    fn poll(&mut self, now: TurnInstant) {
+        loop {
+            match self.inner.poll(now) {
+                TurnServerPollRet::AllocateSocket {
+                    listen_addr: at,
+                    client_addr: client,
+                    family,
+                    ..
+                } => {
+                    let port = 50_000 + self.given.len() as u16;
+                    let given = SocketAddr::new(at.ip(), port);
+                    self.given.push(given);
+                    self.inner
+                        .allocated_socket(Udp, at, client, Udp, family, Ok(given), now);
+                }
+                TurnServerPollRet::WaitUntil(_) => break,
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Lab {
+    pub(super) fn relay(&mut self, from: SocketAddr, to: SocketAddr, contents: Vec<u8>) {
+        let sent = self
+            .turn
+            .as_mut()
+            .map(|turn| turn.handle(self.now, from, to, contents));
+        for delivery in sent.unwrap_or_default() {
+            self.mail(MS, delivery);
+        }
+    }
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn turn_server(password: &str) -> FoundServer {
+    let server = IceServer::turn(&format!("turn:{TURN_SERVER}"), "user", password);
+    server.unwrap().found_at(addr(TURN_SERVER))
+}
+
+fn use_turn_server(lab: &mut Lab, n: usize, password: &str) {
+    let now = lab.now;
+    lab.turn.get_or_insert_with(|| Server::new(now));
+    lab.ends[n]
+        .endpoint
+        .set_servers(now, &[turn_server(password)]);
+    lab.collect(n);
+}
+
+fn relayed(lab: &Lab, n: usize) -> Vec<SocketAddr> {
+    lab.ends[n].endpoint.relays.addresses().collect()
+}
+
+/// Two ends behind symmetric routers of their own, who know at which IP these are.
+fn behind_symmetric_routers(seed: u64) -> (Lab, usize, usize) {
+    let mut lab = Lab::new(seed);
+    let ends = [
+        ("10.0.0.2:4000", "9.50.0.1:7001"),
+        ("10.0.0.3:4000", "9.60.0.1:7002"),
+    ];
+    let [a, b] = ends.map(|(private, public)| {
+        let end = add_behind_router(&mut lab, private, public);
+        lab.symmetric.insert(addr(private), HashMap::new());
+        use_stun_server(&mut lab, end);
+        end
+    });
+    (lab, a, b)
+}
+
+#[test]
+fn where_no_straight_way_leads_one_ends_server_is_enough_whichever_dials() {
+    for (seed, served) in [(1, 0), (2, 0), (3, 1), (4, 1)] {
+        let (mut lab, a, b) = behind_symmetric_routers(seed);
+        use_turn_server(&mut lab, [a, b][served], "password");
+        lab.run(SECOND);
+        let begin = lab.now;
+        let (x, y) = lab.connect(a, b).unwrap();
+        assert!(lab.now - begin < SECOND, "{:?}", lab.now - begin);
+        lab.run(SECOND * 1000);
+        lab.finish((a, x), (b, y));
+    }
+}
+
+#[test]
+fn both_may_have_one() {
+    let (mut lab, a, b) = behind_symmetric_routers(1);
+    use_turn_server(&mut lab, a, "password");
+    use_turn_server(&mut lab, b, "password");
+    lab.run(SECOND);
+    assert_ne!(relayed(&lab, a), relayed(&lab, b));
+    let (x, y) = lab.connect(a, b).unwrap();
+    lab.finish((a, x), (b, y));
+}
+
+#[test]
+fn where_a_straight_way_leads_it_is_taken_and_as_soon_as_without_a_server() {
+    let took = |is_served| {
+        let mut lab = Lab::new(1);
+        let a = add_behind_router(&mut lab, "10.0.0.2:4000", "9.50.0.1:7001");
+        let b = add_behind_router(&mut lab, "10.0.0.3:4000", "9.60.0.1:7002");
+        for n in [a, b] {
+            use_stun_server(&mut lab, n);
+            if is_served {
+                let mapped = FoundServer {
+                    address: addr(STUN_SERVER),
+                    credentials: None,
+                };
+                let now = lab.now;
+                lab.turn.get_or_insert_with(|| Server::new(now));
+                let servers = [mapped, turn_server("password")];
+                lab.ends[n].endpoint.set_servers(now, &servers);
+                lab.collect(n);
+            }
+        }
+        lab.run(SECOND);
+        assert_eq!(relayed(&lab, a).len(), usize::from(is_served));
+        let begin = lab.now;
+        let (x, y) = lab.connect(a, b).unwrap();
+        let took = lab.now - begin;
+        lab.run(SECOND * 10);
+        assert_eq!(lab.ends[a].endpoint.remote(x), Some(addr("9.60.0.1:7002")));
+        assert_eq!(lab.ends[b].endpoint.remote(y), Some(addr("9.50.0.1:7001")));
+        lab.finish((a, x), (b, y));
+        took
+    };
+    let (with, without) = (took(true), took(false));
+    assert!(with <= without + MS * 5, "{with:?}, {without:?} without");
+}
+
+#[test]
+fn an_address_that_a_server_gives_late_is_trickled() {
+    let (mut lab, a, b) = behind_symmetric_routers(1);
+    let key = lab.dial(a, b).unwrap();
+    lab.run(MS * 200);
+    use_turn_server(&mut lab, a, "password");
+    assert!(lab.run_until(SECOND * 5, |lab| !lab.ends[b].incoming.is_empty()));
+    let there = lab.ends[b].incoming.pop_front().unwrap();
+    assert!(lab.run_until(SECOND, |lab| lab.status(a, key) == Status::Connected));
+    lab.finish((a, key), (b, there));
+}
+
+#[test]
+fn a_server_that_does_not_know_us_or_is_not_there_is_asked_ever_more_rarely() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "wrong");
+    let asked = |lab: &mut Lab| {
+        let before = lab.datagrams;
+        lab.run(SECOND * 600);
+        lab.datagrams - before
+    };
+    let (first, then) = (asked(&mut lab), asked(&mut lab));
+    assert!(relayed(&lab, 0).is_empty());
+    // Also asked as a STUN server, thirty times and more.
+    assert!(then < first && then < 45, "{first}, then {then}");
+    lab.ends[0].is_cut = true;
+    assert!(asked(&mut lab) < 60);
+}
+
+#[test]
+fn a_server_that_comes_back_gives_an_address_again() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    assert_eq!(relayed(&lab, 0), [addr("9.9.8.8:50000")]);
+    lab.ends[0].is_cut = true;
+    lab.run(SECOND * 3600);
+    assert!(relayed(&lab, 0).is_empty());
+    lab.ends[0].is_cut = false;
+    lab.run(SECOND * 310);
+    assert_eq!(relayed(&lab, 0).len(), 1);
+}
+
+#[test]
+fn a_server_that_has_forgotten_us_is_found_out_by_who_needs_it() {
+    let (mut lab, a, b) = behind_symmetric_routers(1);
+    use_turn_server(&mut lab, a, "password");
+    lab.run(SECOND * 60);
+    lab.turn = Some(Server::new(lab.now));
+    assert!(lab.connect(a, b).is_err());
+    lab.run(SECOND * 20); // it ignores requests, as the client ignores who knows nothing of it
+    let (x, y) = lab.connect(a, b).unwrap();
+    lab.finish((a, x), (b, y));
+}
+
+#[test]
+fn an_address_is_given_back_when_its_server_is_no_longer_used() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    let now = lab.now;
+    lab.ends[0].endpoint.stop_asking(now);
+    lab.collect(0);
+    lab.run(SECOND);
+    assert_eq!(lab.ends[0].endpoint.next_deadline(), None);
+    // The server gives another one to the same socket only if it has got the first one back.
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    assert_eq!(relayed(&lab, 0), [addr("9.9.8.8:50001")]);
+}
+
+#[test]
+fn when_this_machine_moves_it_gets_another_address() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    lab.add_address(0, address(0, 1));
+    let now = lab.now;
+    lab.ends[0].endpoint.remove_address(now, address(0, 0));
+    lab.collect(0);
+    assert!(relayed(&lab, 0).is_empty());
+    lab.run(SECOND * 15);
+    assert_eq!(relayed(&lab, 0), [addr("9.9.8.8:50001")]);
+}
+
+/// Sends from the relayed address to so many hosts.
+fn send_to_hosts(lab: &mut Lab, count: usize) {
+    let source = relayed(lab, 0)[0];
+    for n in 0..count {
+        let destination = addr(&format!("9.1.{}.{}:1", n / 250, n % 250));
+        let transmit = super::super::Transmit {
+            source,
+            destination,
+            contents: vec![22; 20],
+        };
+        let now = lab.now;
+        lab.ends[0].endpoint.relays.send(now, &transmit);
+        lab.ends[0].endpoint.settle_relays(now);
+        lab.collect(0);
+        lab.run(MS * 60);
+    }
+}
+
+#[test]
+fn an_address_that_has_let_in_many_is_exchanged_once_it_is_unused() {
+    for (count, is_exchanged) in [(MANY_HOSTS - 1, false), (MANY_HOSTS, true)] {
+        let mut lab = Lab::new(1);
+        use_turn_server(&mut lab, 0, "password");
+        lab.run(SECOND);
+        let before = relayed(&lab, 0);
+        send_to_hosts(&mut lab, count);
+        lab.run(SECOND * 60);
+        assert_eq!(relayed(&lab, 0) != before, is_exchanged, "{count}");
+        assert_eq!(relayed(&lab, 0).len(), 1);
+    }
+}
+
+#[test]
+fn an_address_that_is_in_use_is_kept_and_lets_in_so_many_at_most() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    let before = relayed(&lab, 0);
+    for _ in 0..(MAX_HOSTS + 10) / 10 {
+        send_to_hosts(&mut lab, 10);
+    }
+    assert_eq!(relayed(&lab, 0), before);
+}
+
+#[test]
+fn addresses_are_had_on_four_servers_at_most() {
+    for (given, used) in [(3, 3), (4, 4), (5, 4)] {
+        let mut lab = Lab::new(1);
+        let servers = (0..given).map(|n| FoundServer {
+            address: addr(&format!("9.9.7.{n}:3478")),
+            ..turn_server("password")
+        });
+        let now = lab.now;
+        lab.ends[0]
+            .endpoint
+            .set_servers(now, &servers.collect::<Vec<_>>());
+        lab.ends[0].endpoint.handle_timeout(now);
+        lab.collect(0);
+        let asked = (0..given).filter(|n| {
+            let relays = &lab.ends[0].endpoint.relays;
+            relays.is_server(&addr(&format!("9.9.7.{n}:3478")))
+        });
+        assert_eq!((asked.count(), MAX_RELAYS), (used, 4), "{given}");
+    }
+}
+
+#[test]
+fn garbage_from_a_server_is_survived() {
+    let (mut lab, a, b) = behind_symmetric_routers(1);
+    use_turn_server(&mut lab, a, "password");
+    lab.run(SECOND);
+    let (x, y) = lab.connect(a, b).unwrap();
+    let good = [&[0, 23, 0, 12, 0x21, 0x12, 0xa4, 0x42][..], &[7; 24]].concat();
+    for n in 0..100_000 {
+        let mut datagram = good.clone();
+        datagram.truncate(lab.rng.random_range(0..=good.len()));
+        for _ in 0..n % 5 {
+            let len = datagram.len().max(1);
+            let at = lab.rng.random_range(0..len);
+            if let Some(byte) = datagram.get_mut(at) {
+                *byte = lab.rng.random();
+            }
+        }
+        let (now, local) = (lab.now, addr("10.0.0.2:4000"));
+        let endpoint = &mut lab.ends[a].endpoint;
+        endpoint.handle_datagram(now, local, addr(TURN_SERVER), &datagram);
+    }
+    lab.collect(a);
+    lab.finish((a, x), (b, y));
+}
