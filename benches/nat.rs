@@ -10,7 +10,7 @@ use futures::future::join_all;
 
 use natlab::{
     Lab,
-    pair::{FLAVOURS, Outcome, Pair, V4, is_passable},
+    pair::{self, FLAVOURS, Outcome, Pair, V4, is_passable},
     peer::CIRCUIT,
 };
 
@@ -41,10 +41,7 @@ async fn measure() -> ExitCode {
     print_table(&outcomes);
     print_detours().await;
     let delayed = delayed().await;
-    println!(
-        "\nwith 100 ms a round trip: {:.1} round trips",
-        delayed / 100.0
-    );
+    println!("{:>26}: {:.1} round trips", "all", delayed / 100.0);
     println!(
         "RESULT nat pairs_ok={ok}/{wanted} median_ms={:.0} worst_ms={:.0} delayed_ms={delayed:.0}",
         median(&ms),
@@ -97,16 +94,36 @@ async fn print_detours() {
     println!("symmetric to symmetric by a circuit: {}", pair.meet().await);
 }
 
-/// With 25 ms on each access link, which is 100 ms from host to host and back.
+/// With 25 ms on each access link, which is 100 ms from host to host and back. Prints where the time goes.
 async fn delayed() -> f64 {
-    let mut ms = Vec::new();
+    const PARTS: [&str; 3] = [
+        "asking, offer and answer",
+        "ICE and DTLS",
+        "opening the stream, hello",
+    ];
+    let (mut ms, mut parts) = (Vec::new(), [const { Vec::new() }; 3]);
     for _ in 0..DELAYED {
         let lab = Lab::up(&["A=portrestricted", "B=portrestricted"]).await;
         for node in ["natA", "natB", "pub1"] {
             lab.link(node, "delay=25").await;
         }
-        let outcome = Pair::start(lab, ["a", "b"], V4).await.meet().await;
-        ms.extend(time(&outcome));
+        let mut pair = Pair::start(lab, ["a", "b"], V4).await;
+        let Some(found) = time(&pair.meet().await) else {
+            continue;
+        };
+        ms.push(found);
+        let [answered, secured] = ["answered ", "secured "]
+            .map(|kind| pair::figure(&pair.asker, kind).unwrap_or(f64::NAN));
+        let times = [answered, secured - answered, found - secured];
+        parts
+            .iter_mut()
+            .zip(times)
+            .for_each(|(part, ms)| part.push(ms));
+    }
+    println!("\nwith 100 ms a round trip:");
+    for (part, mut ms) in PARTS.iter().zip(parts) {
+        ms.sort_by(f64::total_cmp);
+        println!("{part:>26}: {:.1} round trips", median(&ms) / 100.0);
     }
     ms.sort_by(f64::total_cmp);
     median(&ms)

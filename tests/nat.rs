@@ -10,14 +10,14 @@ use std::{
 
 use futures::{
     FutureExt,
-    future::{BoxFuture, join_all},
+    future::{BoxFuture, join, join_all},
 };
 use tokio::{task::JoinSet, time::sleep};
 
 use natlab::{
     Lab,
-    pair::{self, FLAVOURS, Outcome, Pair, V4, V6, is_passable},
-    peer::CIRCUIT,
+    pair::{self, FLAVOURS, OTHER_V4, Outcome, Pair, V4, V6, is_passable},
+    peer::{CIRCUIT, INTRODUCER},
 };
 
 type Case = (&'static str, fn() -> BoxFuture<'static, ()>);
@@ -33,6 +33,7 @@ const CASES: &[Case] = cases![
     hosts_behind_ipv6_firewalls_meet,
     two_hosts_behind_one_router_meet,
     of_20_pairs_with_packet_loss_20_meet,
+    introducers_that_are_lost_midway_stop_nobody,
     where_nothing_else_leads_a_turn_server_does,
     where_nothing_else_leads_a_circuit_relay_does,
     a_peer_that_is_cut_off_is_gone_within_10_seconds,
@@ -153,6 +154,52 @@ async fn of_20_pairs_with_packet_loss_20_meet() {
     let outcomes = join_all(meetings).await;
     let has_met = |outcome: &Outcome| outcome.result.as_deref() == Ok("Signaled");
     assert!(outcomes.iter().all(has_met), "{outcomes:#?}");
+}
+
+/// One of two is killed, or cut off, each time a step later: before, while and after it is asked and passes
+/// on. One that is cut off is waited for as long as an answer may take.
+async fn introducers_that_are_lost_midway_stop_nobody() {
+    const STEPS: u32 = 12;
+    let meetings = (0..STEPS).flat_map(|step| {
+        [false, true].map(|is_cut| async move {
+            let lab = Lab::up(&["A=portrestricted", "B=portrestricted"]).await;
+            for node in ["natA", "natB", "pub1", "pub2"] {
+                lab.link(node, "delay=25").await;
+            }
+            let mut other = lab.start("pub2", &[INTRODUCER, OTHER_V4]);
+            let line = other.line(&format!("listening {OTHER_V4}")).await;
+            let address = [line.trim_start_matches("listening ")];
+            let mut pair = Pair::start_with(lab, ["a", "b"], V4, [&address; 2]).await;
+            for node in [&mut pair.asker, &mut pair.candidate] {
+                let start = Instant::now();
+                while pair::peers(node).await < 2 {
+                    assert!(start.elapsed() < QUERY_TIMEOUT, "no second introducer");
+                    sleep(ROUND_TRIP).await;
+                }
+            }
+            let Pair {
+                introducer,
+                mut asker,
+                candidate: _candidate,
+                lab,
+            } = pair;
+            let lose = async {
+                sleep(step * ROUND_TRIP / 4).await;
+                match is_cut {
+                    true => lab.link("pub1", "loss=100").await,
+                    false => drop(introducer),
+                }
+            };
+            let (outcome, ()) = join(pair::ask(&mut asker), lose).await;
+            let is_signaled = outcome.result.as_deref() == Ok("Signaled");
+            let patience = if is_cut { 3 * PATIENCE } else { PATIENCE };
+            assert!(
+                is_signaled && outcome.time <= patience,
+                "{step}, {is_cut}: {outcome:?}"
+            );
+        })
+    });
+    join_all(meetings).await;
 }
 
 /// Of two ends, one with a server is enough, whichever it is.

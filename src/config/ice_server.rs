@@ -55,7 +55,7 @@ const MAX_NAME_LEN: usize = 253;
 const MAX_CREDENTIAL_LEN: usize = 508;
 
 impl IceServer {
-    /// A TURN server and what it knows us by.
+    /// A TURN server and what it knows us by, for as long as the node runs.
     ///
     /// # Errors
     ///
@@ -67,7 +67,7 @@ impl IceServer {
             (Scheme::Stun, _) => return Err(IceServerError::Scheme),
         };
         let rest = match rest.split_once('?') {
-            Some((rest, "transport=udp")) => rest,
+            Some((rest, transport)) if transport.eq_ignore_ascii_case("transport=udp") => rest,
             Some(_) => return Err(IceServerError::TransportUnsupported),
             None => rest,
         };
@@ -283,7 +283,7 @@ mod tests {
         for (uri, printed) in [
             ("turn:example.org", "turn:example.org:3478"),
             ("TURN:[2001:db8::1]:1", "turn:[2001:db8::1]:1"),
-            ("turn:192.0.2.1?transport=udp", "turn:192.0.2.1:3478"),
+            ("turn:192.0.2.1?transport=UDP", "turn:192.0.2.1:3478"),
         ] {
             let server = IceServer::turn(uri, "user", "secret").unwrap();
             assert_eq!(server.to_string(), printed);

@@ -48,10 +48,11 @@ pub(super) struct Query {
     /// Those that failed by themselves, so that another introducer would not help.
     failed: HashSet<PeerId>,
     /// Those to which no path was found, once. Packets may have been lost, or a router have come to look
-    /// upon one of us in another way: each is tried once more, from the beginning.
+    /// upon one of us in another way: each may be tried once more, from the beginning, after all others.
     missed: HashSet<PeerId>,
-    /// Who introduced them, and is asked for them again when nobody else is left to ask.
-    to_ask_again: Vec<PeerId>,
+    /// Who named them, and is asked for them again when nobody else is left to ask.
+    to_ask_again: HashSet<PeerId>,
+    has_asked_again: bool,
     full: HashSet<PeerId>,
     known: HashSet<PeerId>,
     last: Option<(PeerId, AttemptError)>,
@@ -209,7 +210,8 @@ impl Exchange {
             tried: HashSet::new(),
             failed: HashSet::new(),
             missed: HashSet::new(),
-            to_ask_again: Vec::new(),
+            to_ask_again: HashSet::new(),
+            has_asked_again: false,
             full: HashSet::new(),
             known: HashSet::new(),
             last: None,
@@ -258,7 +260,7 @@ impl Exchange {
         }
     }
 
-    /// A candidate that is not a peer, nor tried by another query.
+    /// A candidate that is not a peer, nor tried by another query, nor one that is to be tried later.
     fn next_prospect(&mut self, id: QueryId) -> Option<Prospect> {
         loop {
             let query = self.queries.running.get_mut(&id)?;
@@ -266,9 +268,12 @@ impl Exchange {
             let prospect = query.prospects.pop()?;
             let peer = prospect.candidate.peer;
             let is_known = self.roster.contains(&peer) || self.queries.attempting(&peer).is_some();
+            let introducer = self.links.get(&prospect.introducer).map(|link| link.peer);
             let query = self.queries.running.get_mut(&id)?;
             if is_known {
                 query.known.insert(peer);
+            } else if query.missed.contains(&peer) && !query.has_asked_again {
+                query.to_ask_again.extend(introducer);
             } else if !query.failed.contains(&peer) {
                 query.tried.insert(peer);
                 return Some(prospect);
@@ -316,10 +321,13 @@ impl Exchange {
         }
     }
 
-    /// Asks one who introduced a candidate to which there was no path.
+    /// Asks again, once, those who named candidates to which there was no path.
     fn ask_again(&mut self, now: Instant, id: QueryId) -> Option<Step> {
         let query = self.queries.running.get_mut(&id)?;
-        for introducer in query.to_ask_again.drain(..) {
+        if std::mem::replace(&mut query.has_asked_again, true) {
+            return None;
+        }
+        for introducer in std::mem::take(&mut query.to_ask_again) {
             query.asked.remove(&introducer);
         }
         self.ask(now, id)

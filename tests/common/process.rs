@@ -73,6 +73,12 @@ impl Process {
         self.log.iter().any(|line| line.contains(text))
     }
 
+    /// The last line with `text` in it, of those that were waited for or skipped.
+    pub fn last(&self, text: &str) -> Option<&str> {
+        let mut latest = self.log.iter().rev();
+        latest.find(|line| line.contains(text)).map(String::as_str)
+    }
+
     /// Types a line.
     pub async fn say(&mut self, line: &str) {
         self.write(format!("{line}\n").as_bytes()).await;

@@ -10,6 +10,7 @@ use super::{
 
 /// Where the introducer listens, which is all that the others know.
 pub const V4: &str = "/ip4/11.22.33.1/tcp/8000";
+pub const OTHER_V4: &str = "/ip4/11.22.33.2/tcp/8000";
 pub const V6: &str = "/ip6/2a0a:1:1::1/tcp/8000";
 
 /// What a router does to UDP, as `natlab help` says.
@@ -95,20 +96,30 @@ impl Pair {
 
     /// Makes the asker ask for a new peer, which is the candidate if it is one.
     pub async fn meet(&mut self) -> Outcome {
-        self.asker.say("ask").await;
-        let line = self.asker.line_of(&["found ", "failed "]).await;
-        let mut words = line.splitn(3, ' ');
-        let (verdict, ms, rest) = (words.next(), words.next(), words.next());
-        let ms: f64 = ms.and_then(|ms| ms.parse().ok()).expect("a time");
-        let rest = rest.unwrap_or_default().to_owned();
-        Outcome {
-            time: Duration::from_secs_f64(ms / 1e3),
-            result: match verdict {
-                Some("found") => Ok(rest),
-                _ => Err(rest),
-            },
-        }
+        ask(&mut self.asker).await
     }
+}
+
+/// Makes a node ask for a new peer.
+pub async fn ask(node: &mut Process) -> Outcome {
+    node.say("ask").await;
+    let line = node.line_of(&["found ", "failed "]).await;
+    let mut words = line.splitn(3, ' ');
+    let (verdict, ms, rest) = (words.next(), words.next(), words.next());
+    let ms: f64 = ms.and_then(|ms| ms.parse().ok()).expect("a time");
+    let rest = rest.unwrap_or_default().to_owned();
+    Outcome {
+        time: Duration::from_secs_f64(ms / 1e3),
+        result: match verdict {
+            Some("found") => Ok(rest),
+            _ => Err(rest),
+        },
+    }
+}
+
+/// The figure of the last line of a kind that a node has printed.
+pub fn figure(node: &Process, kind: &str) -> Option<f64> {
+    node.last(kind)?.split(' ').nth(1)?.parse().ok()
 }
 
 /// How many peers a node has.

@@ -64,11 +64,17 @@ async fn introduce(address: &str) -> Result<()> {
 }
 
 /// A node that knows the introducer and nobody else. The line `ask` makes it ask for a new peer,
-/// `peers` makes it tell how many there are. An option is [`CIRCUIT`] or the URI of a TURN server.
+/// `peers` makes it tell how many there are. An option is [`CIRCUIT`], the address of one more introducer, or
+/// the URI of a TURN server.
 async fn take_part(introducer: &str, options: &[&str]) -> Result<()> {
     let introducer: Multiaddr = introducer.parse()?;
-    let servers = options.iter().filter(|option| **option != CIRCUIT);
-    let servers = servers.map(|uri| IceServer::turn(uri, TURN_USER, TURN_PASSWORD));
+    let (introducers, servers): (Vec<&str>, Vec<_>) = options
+        .iter()
+        .filter(|option| **option != CIRCUIT)
+        .partition(|option| option.starts_with('/'));
+    let servers = servers
+        .into_iter()
+        .map(|uri| IceServer::turn(uri, TURN_USER, TURN_PASSWORD));
     let servers: Vec<_> = servers.collect::<std::result::Result<_, _>>()?;
     let config = Config::new(NETWORK.parse()?).with_ice_servers(servers);
     let mut node = node(config, None)?;
@@ -76,8 +82,12 @@ async fn take_part(introducer: &str, options: &[&str]) -> Result<()> {
         true => drop(node.listen_on(introducer.with(Protocol::P2pCircuit))?),
         false => node.dial(introducer)?,
     }
+    for introducer in introducers {
+        node.dial(introducer.parse::<Multiaddr>()?)?;
+    }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     let mut asked = Instant::now();
+    let ms = |since: Instant| since.elapsed().as_secs_f64() * 1e3;
     loop {
         tokio::select! {
             line = lines.next_line() => match line?.as_deref() {
@@ -91,6 +101,8 @@ async fn take_part(introducer: &str, options: &[&str]) -> Result<()> {
             },
             event = node.select_next_some() => match event {
                 SwarmEvent::Behaviour(BehaviourEvent::Pxp(event)) => print_end_of_query(&event, asked)?,
+                SwarmEvent::Dialing { .. } => print(format_args!("answered {:.1}", ms(asked)))?,
+                SwarmEvent::ConnectionEstablished { .. } => print(format_args!("secured {:.1}", ms(asked)))?,
                 SwarmEvent::NewListenAddr { address, .. } => print(format_args!("listening {address}"))?,
                 _ => {}
             },

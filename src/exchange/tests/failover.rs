@@ -78,15 +78,23 @@ fn where_there_is_no_path_at_all_two_attempts_are_made_and_no_more() {
 #[test]
 fn everybody_else_is_tried_before_somebody_is_tried_again() {
     for seed in 0..100 {
-        let mut sim = behind_nats(seed, 1, 4);
-        (2..6).for_each(|node| sim.nodes[node].is_punchable = false);
+        let introducers = 1 + seed as usize % 3;
+        let mut sim = behind_nats(seed, introducers, 4);
+        let candidates: Vec<_> = (introducers + 1..introducers + 5).collect();
+        for node in &candidates {
+            sim.nodes[*node].is_punchable = false;
+        }
         assert!(sim.query(0).is_err());
+        let candidates: Vec<_> = candidates.into_iter().map(peer).collect();
         let mut offered = offered(&sim);
         assert_eq!(offered.len(), 8, "seed {seed}");
         for round in offered.chunks_mut(4) {
             round.sort_unstable();
-            assert_eq!(round, [2, 3, 4, 5].map(peer), "seed {seed}");
+            assert_eq!(round, candidates, "seed {seed}");
         }
+        let asked = sim.nodes[0].sent.iter();
+        let asked = asked.filter(|(_, frame)| matches!(frame, Frame::GetPeers(_)));
+        assert!(asked.count() <= 2 * introducers, "seed {seed}");
         sim.end();
     }
 }

@@ -22,7 +22,7 @@ use super::{
     endpoint::Endpoint,
     interfaces::{Change, Interfaces},
     servers,
-    shared::{Handle, Shared},
+    shared::{Handle, Shared, State},
     socket::{Inbox, Outbox, Sockets},
 };
 use crate::config::{FoundServer, Stun};
@@ -109,8 +109,10 @@ impl Future for Driver {
             let is_full = !self.outbox.has_room();
             let sent = self.poll_send(cx);
             let is_idle = received.is_pending() && (sent.is_pending() || !is_full);
-            let is_done = is_idle && sent.is_ready() && deadline.is_none();
-            if self.is_over(is_done) {
+            if self.is_over(is_idle && sent.is_ready()) {
+                self.shared.with(|state, now| state.endpoint.give_back(now));
+                self.turn();
+                let _ = self.poll_send(cx); // what is not taken at once is not waited for
                 return Poll::Ready(());
             }
             if is_idle {
@@ -199,17 +201,18 @@ impl Driver {
         self.timer.as_mut().poll(cx)
     }
 
-    /// Whether nobody needs this driver any more, `is_done` if all connections are closed as well.
-    fn is_over(&mut self, is_done: bool) -> bool {
+    /// Whether nobody needs this driver any more, and all connections are closed. `is_idle` if all is sent.
+    fn is_over(&mut self, is_idle: bool) -> bool {
         if self.shared.has_handles() {
             return false;
         }
+        let has_connections = |state: &mut State, _| state.endpoint.has_connections();
+        let is_done = is_idle && !self.shared.with(has_connections);
         let now = Instant::now();
         let Some(until) = self.ending else {
             self.ending = Some(now + END_TIMEOUT);
             self.servers = stream::empty().boxed();
-            self.shared
-                .with(|state, now| state.endpoint.stop_asking(now));
+            self.shared.with(|state, _| state.endpoint.stop_asking());
             return is_done;
         };
         is_done || until <= now

@@ -7,7 +7,7 @@
 //! description named, and SCTP carries the streams. All share one socket of each address family.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     num::NonZeroU16,
     sync::Arc,
@@ -25,7 +25,7 @@ use str0m::{
 pub(super) use self::outputs::{Closed, Event, Read, Status, Transmit, Write};
 use self::{
     connection::{Connection, Ingredients},
-    demux::{Demux, Kind},
+    demux::{Demux, Kind, Pair},
     outputs::Outputs,
     relays::{Change, Received, Relays},
     stun::{Mapping, Stun},
@@ -134,13 +134,13 @@ impl Endpoint {
         if self.addresses.remove(&address).is_some()
             && let Some(candidate) = host(address)
         {
-            self.remove_candidate(now, &candidate);
+            self.remove_candidate(now, &candidate, self.keys());
         }
     }
 
-    fn remove_candidate(&mut self, now: Instant, candidate: &Candidate) {
+    fn remove_candidate(&mut self, now: Instant, candidate: &Candidate, keys: Vec<Key>) {
         let candidates = self.candidates();
-        for key in self.keys() {
+        for key in keys {
             self.with(now, key, |connection| {
                 connection.remove_local_candidate(now, candidate, &candidates);
             });
@@ -189,25 +189,43 @@ impl Endpoint {
         }
     }
 
-    /// Asks nobody any more how our sockets look from outside, and gives back what is on TURN servers.
-    pub(super) fn stop_asking(&mut self, now: Instant) {
+    /// Asks nobody any more how our sockets look from outside.
+    pub(super) fn stop_asking(&mut self) {
         self.stun = Stun::default();
+    }
+
+    /// Gives our addresses on TURN servers back, which no connection uses any more.
+    pub(super) fn give_back(&mut self, now: Instant) {
         self.relays.close(now);
         self.settle_relays(now);
+    }
+
+    pub(super) fn has_connections(&self) -> bool {
+        !self.connections.is_empty()
     }
 
     /// Draws the consequences of whatever was done to the relays.
     fn settle_relays(&mut self, now: Instant) {
         for change in self.relays.take_changes() {
-            self.outputs.relayed = self.relays.addresses().collect();
             let (Change::Gained(address) | Change::Lost(address)) = change;
-            match (change, relayed(address)) {
-                (Change::Gained(_), Some(candidate)) => {
+            let Some(candidate) = relayed(address) else {
+                continue;
+            };
+            match change {
+                Change::Gained(_) => {
+                    self.outputs.note_relayed(address);
                     let setups = self.setups.values().copied().collect();
                     self.add_candidate(now, &candidate, setups);
                 }
-                (Change::Lost(_), Some(candidate)) => self.remove_candidate(now, &candidate),
-                (_, None) => {}
+                // Whose data goes another way need not look for one.
+                Change::Lost(_) => {
+                    let concerned = |(_, it): &(&Key, &Connection)| {
+                        it.is_in_setup() || it.local() == Some(address)
+                    };
+                    let connections = self.connections.iter().filter(concerned);
+                    let keys = connections.map(|(key, _)| *key).collect();
+                    self.remove_candidate(now, &candidate, keys);
+                }
             }
         }
         for transmit in self.relays.take_transmits() {
@@ -332,7 +350,9 @@ impl Endpoint {
         remote: SocketAddr,
         datagram: &[u8],
     ) {
-        if self.relays.is_server(&remote) {
+        let kind = Kind::of(datagram);
+        let is_response = matches!(kind, Kind::Response { .. });
+        if self.relays.is_server(&remote) && !is_response {
             let received = self.relays.receive(now, local, remote, datagram);
             self.settle_relays(now);
             match received {
@@ -342,35 +362,16 @@ impl Endpoint {
                     relayed,
                     peer,
                     contents,
-                } => return self.handle_own_datagram(now, relayed, peer, &contents),
+                } => {
+                    self.pass(now, (relayed, peer), &Kind::of(&contents), &contents);
+                    return;
+                }
             }
         }
-        self.handle_own_datagram(now, local, remote, datagram);
-    }
-
-    /// `local` may also be an address of ours on a TURN server.
-    fn handle_own_datagram(
-        &mut self,
-        now: Instant,
-        local: SocketAddr,
-        remote: SocketAddr,
-        datagram: &[u8],
-    ) {
-        let pair = (local, remote);
-        let kind = Kind::of(datagram);
-        if let Some(key) = self.demux.owner(&pair, &kind) {
-            if !self.may_answer(key, remote, &kind) {
-                return;
-            }
-            if let Kind::Response { transaction, .. } = kind
-                && let Some(connection) = self.connections.get_mut(&key)
-            {
-                self.demux.answered(&mut connection.traces, transaction);
-            }
-            self.with(now, key, |connection| {
-                connection.handle_datagram(now, pair, datagram);
-            });
-        } else if let Kind::Response { .. } = kind {
+        if self.pass(now, (local, remote), &kind, datagram) {
+            return;
+        }
+        if is_response {
             for mapping in self.stun.handle_datagram(now, local, remote, datagram) {
                 if let Some(candidate) = self.reflexive(mapping) {
                     // Others have a path, and need none of how we look now and then.
@@ -388,6 +389,24 @@ impl Endpoint {
                 contents,
             });
         }
+    }
+
+    /// Passes a datagram to the connection that it is for. Whether there is one.
+    fn pass(&mut self, now: Instant, pair: Pair, kind: &Kind<'_>, datagram: &[u8]) -> bool {
+        let Some(key) = self.demux.owner(&pair, kind) else {
+            return false;
+        };
+        if self.may_answer(key, pair.1, kind) {
+            if let Kind::Response { transaction, .. } = *kind
+                && let Some(connection) = self.connections.get_mut(&key)
+            {
+                self.demux.answered(&mut connection.traces, transaction);
+            }
+            self.with(now, key, |connection| {
+                connection.handle_datagram(now, pair, datagram);
+            });
+        }
+        true
     }
 
     /// Whether a check may be answered, which has others follow: its source is the choice of who sent it.
@@ -430,8 +449,13 @@ impl Endpoint {
         for request in self.stun.handle_timeout(now) {
             self.outputs.send(request);
         }
-        self.relays.handle_timeout(now);
-        self.settle_relays(now);
+        if self.relays.next_deadline().is_some_and(|at| at <= now) {
+            let connections = self.connections.values();
+            let in_use: HashSet<_> = connections.filter_map(Connection::local).collect();
+            self.relays
+                .handle_timeout(now, |address| in_use.contains(address));
+            self.settle_relays(now);
+        }
         let mapping = self.stun.poll_nat_mapping(now).map(Notice::NatMapping);
         self.outputs.events.extend(mapping.map(Event::Notice));
     }
@@ -574,10 +598,11 @@ impl Endpoint {
     /// Has what leaves from our addresses on TURN servers sent to these.
     fn relay(&mut self, now: Instant) {
         let transmits = std::mem::take(&mut self.outputs.to_relay);
-        for transmit in &transmits {
+        let has_some = !transmits.is_empty();
+        for transmit in transmits {
             self.relays.send(now, transmit);
         }
-        if !transmits.is_empty() {
+        if has_some {
             self.settle_relays(now);
         }
     }

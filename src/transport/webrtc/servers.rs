@@ -20,7 +20,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(2);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The addresses of all servers, at once and whenever they were looked up again. One of each family
-/// is taken. Where a lookup fails, the addresses of the one before stay.
+/// is taken, the same as before if it is still among them: what goes over a server is lost with it. Where a
+/// lookup fails, those of the one before stay.
 pub(super) fn resolve(
     servers: Vec<IceServer>,
 ) -> impl Stream<Item = Vec<FoundServer>> + Send + 'static {
@@ -65,7 +66,8 @@ impl Lookup {
         };
         match found {
             Ok(found) => {
-                let found = one_of_each_family(found).into_iter();
+                let before: Vec<_> = self.found.iter().map(|found| found.address).collect();
+                let found = one_of_each_family(found, &before).into_iter();
                 self.found = found.map(|at| self.server.found_at(at)).collect();
                 true
             }
@@ -77,10 +79,16 @@ impl Lookup {
     }
 }
 
-fn one_of_each_family(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+fn one_of_each_family(
+    addresses: impl Iterator<Item = SocketAddr>,
+    preferred: &[SocketAddr],
+) -> Vec<SocketAddr> {
     let (v4, v6): (Vec<_>, Vec<_>) = addresses.partition(SocketAddr::is_ipv4);
-    let first = |family: Vec<SocketAddr>| family.into_iter().next();
-    first(v4).into_iter().chain(first(v6)).collect()
+    let best = |family: Vec<SocketAddr>| {
+        let known = family.iter().find(|address| preferred.contains(address));
+        known.or(family.first()).copied()
+    };
+    best(v4).into_iter().chain(best(v6)).collect()
 }
 
 #[cfg(test)]
@@ -131,9 +139,10 @@ mod tests {
     #[test]
     fn one_address_of_each_family_is_taken() {
         let all = ["[::1]:1", "127.0.0.1:1", "127.0.0.2:1", "[::2]:1"];
-        let taken = one_of_each_family(all.iter().map(|address| address.parse().unwrap()));
-        let expected: Vec<SocketAddr> =
-            vec!["127.0.0.1:1".parse().unwrap(), "[::1]:1".parse().unwrap()];
-        assert_eq!(taken, expected);
+        let all = all.map(|address| -> SocketAddr { address.parse().unwrap() });
+        let taken = |preferred: &[SocketAddr]| one_of_each_family(all.into_iter(), preferred);
+        assert_eq!(taken(&[]), [all[1], all[0]]);
+        assert_eq!(taken(&[all[3]]), [all[1], all[3]], "the one before stays");
+        assert_eq!(taken(&["127.0.0.9:1".parse().unwrap()]), [all[1], all[0]]);
     }
 }

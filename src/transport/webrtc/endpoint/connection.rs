@@ -299,6 +299,11 @@ impl Connection {
         self.is_closed() && !self.is_held && self.channels.is_empty()
     }
 
+    /// Where data leaves.
+    pub(super) fn local(&self) -> Option<SocketAddr> {
+        self.paths.in_use().map(|(local, _)| local)
+    }
+
     pub(super) fn remote(&self) -> Option<SocketAddr> {
         self.paths.in_use().map(|(_, remote)| remote)
     }

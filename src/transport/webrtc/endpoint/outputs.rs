@@ -13,6 +13,10 @@ use crate::signaling::Notice;
 /// what comes then is lost, as it would be in the network.
 const MAX_TRANSMITS: usize = 16 * 1024;
 
+/// How many addresses on TURN servers are remembered. A connection may still send from one for a moment when
+/// it is lost, which is not to leave from elsewhere.
+const MAX_RELAYED: usize = 64;
+
 /// A datagram to be sent.
 #[derive(Debug)]
 pub(in super::super) struct Transmit {
@@ -89,8 +93,9 @@ pub(in super::super) enum Write {
 #[derive(Debug, Default)]
 pub(super) struct Outputs {
     pub(super) transmits: VecDeque<Transmit>,
-    /// Our addresses on TURN servers, and what is to be sent from there.
-    pub(super) relayed: Vec<SocketAddr>,
+    /// The latest addresses that we had on TURN servers, also those lost, at most [`MAX_RELAYED`].
+    relayed: VecDeque<SocketAddr>,
+    /// What is to be sent from there.
     pub(super) to_relay: Vec<Transmit>,
     pub(super) events: VecDeque<Event>,
     /// Connections whose addresses another has taken.
@@ -98,6 +103,14 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
+    /// We have got an address on a TURN server.
+    pub(super) fn note_relayed(&mut self, address: SocketAddr) {
+        self.relayed.push_back(address);
+        if self.relayed.len() > MAX_RELAYED {
+            self.relayed.pop_front();
+        }
+    }
+
     pub(super) fn send(&mut self, transmit: Transmit) {
         if self.relayed.contains(&transmit.source) {
             self.to_relay.push(transmit);

@@ -393,14 +393,19 @@ impl Lab {
         self.mails.push(Reverse((self.now + delay, self.sequence)));
     }
 
-    /// Goes on to what happens next. Whether anything does.
-    fn step(&mut self) -> bool {
+    /// When something happens next.
+    fn next(&self) -> Option<Instant> {
         let mail = self.mails.peek().map(|Reverse((at, _))| *at);
         let deadlines = self
             .ends
             .iter()
             .filter_map(|end| end.endpoint.next_deadline());
-        let Some(next) = deadlines.chain(mail).min() else {
+        deadlines.chain(mail).min()
+    }
+
+    /// Goes on to what happens next. Whether anything does.
+    fn step(&mut self) -> bool {
+        let Some(next) = self.next() else {
             return false;
         };
         self.now = self.now.max(next);
@@ -492,9 +497,10 @@ impl Lab {
             if is_so(self) {
                 return true;
             }
-            if self.now >= end || !self.step() {
+            if self.next().is_none_or(|next| next > end) {
                 return false;
             }
+            self.step();
         }
     }
 

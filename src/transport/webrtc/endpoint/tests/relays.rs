@@ -21,6 +21,8 @@ pub(super) struct Server {
     epoch: Instant,
     /// Which addresses it has given away, one after the other.
     given: Vec<SocketAddr>,
+    /// Whether it does not answer who wants a host to be let in.
+    is_refusing: bool,
 }
 
 impl Server {
@@ -31,6 +33,7 @@ impl Server {
             inner,
             epoch,
             given: Vec::new(),
+            is_refusing: false,
         }
     }
 
@@ -48,6 +51,10 @@ impl Server {
     ) -> Vec<Delivery> {
         let nanos = now.duration_since(self.epoch).as_nanos();
         let now = TurnInstant::from_nanos(nanos as i64);
+        const CREATE_PERMISSION: [u8; 2] = [0, 8];
+        if self.is_refusing && contents.starts_with(&CREATE_PERMISSION) {
+            return Vec::new();
+        }
         let transmit = turn_server_proto::api::Transmit::new(contents, Udp, from, to);
         self.poll(now);
         let sent = self.inner.recv(transmit, now);
@@ -112,6 +119,10 @@ fn use_turn_server(lab: &mut Lab, n: usize, password: &str) {
         .endpoint
         .set_servers(now, &[turn_server(password)]);
     lab.collect(n);
+}
+
+fn set_refusing(lab: &mut Lab, is_refusing: bool) {
+    lab.turn.as_mut().unwrap().is_refusing = is_refusing;
 }
 
 fn relayed(lab: &Lab, n: usize) -> Vec<SocketAddr> {
@@ -255,7 +266,8 @@ fn an_address_is_given_back_when_its_server_is_no_longer_used() {
     use_turn_server(&mut lab, 0, "password");
     lab.run(SECOND);
     let now = lab.now;
-    lab.ends[0].endpoint.stop_asking(now);
+    lab.ends[0].endpoint.stop_asking();
+    lab.ends[0].endpoint.give_back(now);
     lab.collect(0);
     lab.run(SECOND);
     assert_eq!(lab.ends[0].endpoint.next_deadline(), None);
@@ -279,22 +291,28 @@ fn when_this_machine_moves_it_gets_another_address() {
     assert_eq!(relayed(&lab, 0), [addr("9.9.8.8:50001")]);
 }
 
-/// Sends from the relayed address to so many hosts.
-fn send_to_hosts(lab: &mut Lab, count: usize) {
-    let source = relayed(lab, 0)[0];
-    for n in 0..count {
-        let destination = addr(&format!("9.1.{}.{}:1", n / 250, n % 250));
+/// Sends from the relayed address to some hosts.
+fn send_to(lab: &mut Lab, n: usize, hosts: impl Iterator<Item = SocketAddr>) {
+    for destination in hosts {
         let transmit = super::super::Transmit {
-            source,
+            source: relayed(lab, n)[0],
             destination,
             contents: vec![22; 20],
         };
         let now = lab.now;
-        lab.ends[0].endpoint.relays.send(now, &transmit);
-        lab.ends[0].endpoint.settle_relays(now);
-        lab.collect(0);
+        lab.ends[n].endpoint.relays.send(now, transmit);
+        lab.ends[n].endpoint.settle_relays(now);
+        lab.collect(n);
         lab.run(MS * 60);
     }
+}
+
+fn hosts(range: Range<usize>) -> impl Iterator<Item = SocketAddr> {
+    range.map(|n| addr(&format!("9.1.{}.{}:1", n / 250, n % 250)))
+}
+
+fn let_in(lab: &Lab, n: usize) -> usize {
+    lab.ends[n].endpoint.relays.hosts().len()
 }
 
 #[test]
@@ -302,10 +320,13 @@ fn an_address_that_has_let_in_many_is_exchanged_once_it_is_unused() {
     for (count, is_exchanged) in [(MANY_HOSTS - 1, false), (MANY_HOSTS, true)] {
         let mut lab = Lab::new(1);
         use_turn_server(&mut lab, 0, "password");
-        lab.run(SECOND);
+        lab.run(SECOND * 100);
         let before = relayed(&lab, 0);
-        send_to_hosts(&mut lab, count);
-        lab.run(SECOND * 60);
+        send_to(&mut lab, 0, hosts(0..count));
+        assert_eq!(let_in(&lab, 0), count);
+        lab.run(SECOND * 29);
+        assert_eq!(relayed(&lab, 0), before, "a set-up may still need it");
+        lab.run(SECOND * 3);
         assert_eq!(relayed(&lab, 0) != before, is_exchanged, "{count}");
         assert_eq!(relayed(&lab, 0).len(), 1);
     }
@@ -313,14 +334,107 @@ fn an_address_that_has_let_in_many_is_exchanged_once_it_is_unused() {
 
 #[test]
 fn an_address_that_is_in_use_is_kept_and_lets_in_so_many_at_most() {
+    let (mut lab, a, b) = behind_symmetric_routers(1);
+    use_turn_server(&mut lab, a, "password");
+    lab.run(SECOND);
+    let before = relayed(&lab, a);
+    let (x, y) = lab.connect(a, b).unwrap();
+    send_to(&mut lab, a, hosts(0..MAX_HOSTS - 2));
+    assert_eq!(let_in(&lab, a), MAX_HOSTS - 1);
+    send_to(&mut lab, a, hosts(600..603));
+    assert_eq!(let_in(&lab, a), MAX_HOSTS);
+    lab.run(SECOND * 100);
+    assert_eq!(relayed(&lab, a), before);
+    assert_eq!(lab.status(a, x), Status::Connected);
+    lab.finish((a, x), (b, y));
+}
+
+#[test]
+fn an_address_is_exchanged_when_a_host_is_not_let_in_but_not_all_the_time() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND * 100);
+    set_refusing(&mut lab, true);
+    let mut addresses = HashSet::new();
+    for host in hosts(0..8) {
+        addresses.extend(relayed(&lab, 0));
+        send_to(&mut lab, 0, [host].into_iter());
+        lab.run(SECOND * 10);
+    }
+    assert!((3..=4).contains(&addresses.len()), "{addresses:?} in 80 s");
+    set_refusing(&mut lab, false);
+    lab.run(SECOND * 100);
+    send_to(&mut lab, 0, hosts(0..1));
+    assert_eq!(let_in(&lab, 0), 1);
+}
+
+#[test]
+fn hosts_that_are_not_let_in_do_not_end_what_goes_over_an_address() {
+    let (mut lab, a, b) = behind_symmetric_routers(1);
+    use_turn_server(&mut lab, a, "password");
+    lab.run(SECOND);
+    let before = relayed(&lab, a);
+    let (x, y) = lab.connect(a, b).unwrap();
+    for host in hosts(0..4) {
+        // Datagrams of the connection go through meanwhile.
+        set_refusing(&mut lab, true);
+        send_to(&mut lab, a, [host].into_iter());
+        lab.run(SECOND * 7);
+    }
+    assert_eq!(relayed(&lab, a), before);
+    lab.finish((a, x), (b, y));
+}
+
+#[test]
+fn a_server_is_asked_for_public_hosts_only() {
     let mut lab = Lab::new(1);
     use_turn_server(&mut lab, 0, "password");
     lab.run(SECOND);
-    let before = relayed(&lab, 0);
-    for _ in 0..(MAX_HOSTS + 10) / 10 {
-        send_to_hosts(&mut lab, 10);
-    }
-    assert_eq!(relayed(&lab, 0), before);
+    let near = ["10.0.0.1:1", "127.0.0.1:1", "169.254.1.1:1"].map(addr);
+    send_to(&mut lab, 0, near.into_iter());
+    assert_eq!(let_in(&lab, 0), 0);
+}
+
+#[test]
+fn a_server_that_is_lost_ends_what_goes_over_it_and_nothing_else() {
+    let (mut lab, a, b) = behind_symmetric_routers(1);
+    use_turn_server(&mut lab, a, "password");
+    lab.run(SECOND);
+    let direct = lab.connect(0, a).unwrap();
+    let (x, y) = lab.connect(a, b).unwrap();
+    lab.run(SECOND * 10);
+    lab.turn = Some(Server::new(lab.now)); // which knows nothing of the address
+    lab.run(SECOND * 10);
+    let is_silent = |lab: &Lab, n, key| lab.status(n, key) == Status::Closed(Closed::Silent);
+    assert!(is_silent(&lab, a, x) && is_silent(&lab, b, y));
+    lab.release(a, x);
+    lab.release(b, y);
+    let now = lab.now;
+    lab.ends[a].endpoint.set_servers(now, &[]);
+    lab.collect(a);
+    let before = lab.datagrams;
+    lab.run(MS * 500);
+    let sent = lab.datagrams - before;
+    assert!(
+        sent <= 4,
+        "{sent}: the path of the other one is not searched anew"
+    );
+    lab.finish((0, direct.0), (a, direct.1));
+}
+
+#[test]
+fn a_panic_inside_the_client_costs_its_address_for_a_while() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    send_to(&mut lab, 0, hosts(0..1));
+    lab.ends[0].endpoint.relays.panic_inside();
+    let now = lab.now;
+    lab.ends[0].endpoint.relays.hurry(now);
+    lab.run(SECOND * 2);
+    assert!(relayed(&lab, 0).is_empty() && let_in(&lab, 0) == 0);
+    lab.run(SECOND * 2200); // until the server has forgotten the address, which nobody gave back
+    assert_eq!(relayed(&lab, 0).len(), 1);
 }
 
 #[test]
