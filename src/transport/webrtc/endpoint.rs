@@ -157,6 +157,15 @@ impl Endpoint {
         }
     }
 
+    /// Has the other end let in where it may come by a TURN server.
+    fn let_in(&mut self, now: Instant, key: Key) {
+        let connection = self.connections.get(&key);
+        for address in connection.map_or(&[][..], Connection::remote_candidates) {
+            self.relays.let_in(now, address.ip());
+        }
+        self.settle_relays(now);
+    }
+
     /// Has the other end told what it may know of now.
     fn name_candidates(&mut self, key: Key, around: &Surroundings) {
         let Some(connection) = self.connections.get_mut(&key) else {
@@ -303,6 +312,7 @@ impl Endpoint {
                 connection.close(now);
             }
         });
+        self.let_in(now, key);
         Some(description::join(&sdp?, named.iter()))
     }
 
@@ -572,6 +582,7 @@ impl Endpoint {
             let around = self.surroundings();
             self.with(now, key, |connection| f(connection, &around));
             self.name_candidates(key, &around);
+            self.let_in(now, key);
         }
     }
 

@@ -106,7 +106,8 @@ pub(super) struct Connection {
     pending: Option<SdpPendingOffer>,
     /// Where the other side says that it is, the first [`description::MAX_CANDIDATES`].
     remote_ips: Vec<IpAddr>,
-    remote_candidates: usize,
+    /// Those of them that may be sent to, at most as many.
+    remote_candidates: Vec<SocketAddr>,
     /// What it was told of our own, at most as many.
     named: Vec<SocketAddr>,
     /// Whether somebody holds the key and will let go of it.
@@ -151,7 +152,7 @@ impl Connection {
             engine_deadline: now,
             pending: None,
             remote_ips: Vec::new(),
-            remote_candidates: 0,
+            remote_candidates: Vec::new(),
             named: Vec::new(),
             is_held: false,
             paths: Paths::new(now),
@@ -297,6 +298,11 @@ impl Connection {
     /// Whether nobody will ask for it any more.
     pub(super) fn is_forgotten(&self) -> bool {
         self.is_closed() && !self.is_held && self.channels.is_empty()
+    }
+
+    /// Where the other side says that it is, as far as it may be sent to there.
+    pub(super) fn remote_candidates(&self) -> &[SocketAddr] {
+        &self.remote_candidates
     }
 
     /// Where data leaves.
@@ -496,10 +502,6 @@ impl Connection {
             .map(|datagram| datagram.contents.len())
             .sum();
         backlog + self.channels.unread()
-    }
-
-    pub(super) fn remote_candidates(&self) -> usize {
-        self.remote_candidates
     }
 
     pub(super) fn named(&self) -> &[SocketAddr] {

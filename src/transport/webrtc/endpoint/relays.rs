@@ -2,7 +2,11 @@
 //! start, so that nobody waits for one, and kept for as long as the server answers. It knows nothing of
 //! connections, nor of what the datagrams are that come and go.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    time::Instant,
+};
 
 use turn_client_proto::stun::Instant as TurnInstant;
 
@@ -138,6 +142,15 @@ impl Relays {
         received
     }
 
+    /// Has the servers let a host send to us, which will: checks of ours may come later than its own.
+    pub(super) fn let_in(&mut self, now: Instant, host: IpAddr) {
+        let time = self.time(now);
+        for relay in self.all.values_mut() {
+            relay.let_in(time, host);
+            relay.go_on(time, &mut self.transmits, &mut self.changes);
+        }
+    }
+
     /// Sends from one of our addresses on a server, once the server lets the host send to us.
     pub(super) fn send(&mut self, now: Instant, transmit: Transmit) {
         let time = self.time(now);
@@ -170,7 +183,7 @@ impl Relays {
 
 #[cfg(test)]
 impl Relays {
-    pub(super) fn hosts(&self) -> Vec<std::net::IpAddr> {
+    pub(super) fn hosts(&self) -> Vec<IpAddr> {
         let hosts = self.all.values().flat_map(|relay| &relay.hosts);
         hosts.copied().collect()
     }

@@ -108,10 +108,10 @@ impl Connection {
         self.remote_ips.truncate(MAX_CANDIDATES);
         self.nearness.compare(&self.remote_ips, around);
         for candidate in candidates {
-            if self.remote_candidates < MAX_CANDIDATES
+            if self.remote_candidates.len() < MAX_CANDIDATES
                 && around.may_send_to(candidate.addr(), self.nearness)
             {
-                self.remote_candidates += 1;
+                self.remote_candidates.push(candidate.addr());
                 self.run(|rtc| {
                     rtc.add_remote_candidate(candidate);
                     Ok(())

@@ -147,7 +147,10 @@ impl Relay {
         transmits: &mut Vec<Transmit>,
         changes: &mut Vec<Change>,
     ) {
-        if self.client.is_none() && self.relayed.is_none() && self.next <= time.now {
+        if self.client.is_none() && self.relayed.is_none() {
+            if self.next > time.now {
+                return;
+            }
             self.begin(time.now);
         }
         let next = self.run(time, transmits, changes);
@@ -329,7 +332,9 @@ impl Relay {
     ) -> bool {
         let (host, server) = (transmit.destination.ip(), self.server);
         if !self.hosts.contains(&host) {
-            self.ask_for(time, transmit);
+            if self.let_in(time, host) && self.waiting.len() < MAX_WAITING {
+                self.waiting.push(transmit);
+            }
             return false;
         }
         let wrapped = self.call(|client| {
@@ -341,25 +346,24 @@ impl Relay {
         true
     }
 
-    /// Has the server let a host send to us, and keeps what is to be sent there. Where the address of ours
-    /// is a public one, so has the host to be: private ones are beside the server, not beside us.
-    fn ask_for(&mut self, time: Time, transmit: Transmit) {
-        let host = transmit.destination.ip();
-        let reach = self.relayed.and_then(|relayed| Reach::of_ip(relayed.ip()));
+    /// Has the server let a host send to us. Whether it does, or is asked to. Where the address of ours is a
+    /// public one, so has the host to be: private ones are beside the server, not beside us.
+    pub(super) fn let_in(&mut self, time: Time, host: IpAddr) -> bool {
+        if self.hosts.contains(&host) || self.asking.contains(&host) {
+            return true;
+        }
+        let ours = self.relayed.map(|relayed| relayed.ip());
+        let is_of_family = ours.is_some_and(|ours| ours.is_ipv4() == host.is_ipv4());
+        let reach = ours.and_then(Reach::of_ip);
         let is_near = reach.is_none_or(|reach| !reach.permits(host));
         let count = self.hosts.len() + self.asking.len();
-        let is_full = self.asking.len() >= MAX_ASKING || count >= MAX_HOSTS;
-        if !self.asking.contains(&host) {
-            if is_near || is_full {
-                return;
-            }
-            self.asking.insert(host);
-            self.used = time.now;
-            self.call(|client| client.create_permission(Udp, host, time.turn).ok());
+        if !is_of_family || is_near || self.asking.len() >= MAX_ASKING || count >= MAX_HOSTS {
+            return false;
         }
-        if self.waiting.len() < MAX_WAITING {
-            self.waiting.push(transmit);
-        }
+        self.asking.insert(host);
+        self.used = time.now;
+        self.call(|client| client.create_permission(Udp, host, time.turn).ok());
+        true
     }
 
     /// Does something to the client. A panic in it ends it, and nothing else.

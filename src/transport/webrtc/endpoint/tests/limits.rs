@@ -47,7 +47,9 @@ fn so_many_candidates_of_the_other_side_are_tried() {
             lab.command(0, Command::Candidate { setup, candidate });
         }
         let key = lab.ends[0].endpoint.setups[&setup];
-        let tried = lab.ends[0].endpoint.connections[&key].remote_candidates();
+        let tried = lab.ends[0].endpoint.connections[&key]
+            .remote_candidates()
+            .len();
         assert_eq!(tried, count.min(MAX_CANDIDATES));
     }
 }

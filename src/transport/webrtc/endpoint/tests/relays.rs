@@ -153,7 +153,7 @@ fn where_no_straight_way_leads_one_ends_server_is_enough_whichever_dials() {
         lab.run(SECOND);
         let begin = lab.now;
         let (x, y) = lab.connect(a, b).unwrap();
-        assert!(lab.now - begin < SECOND, "{:?}", lab.now - begin);
+        assert!(lab.now - begin < MS * 150, "{:?}", lab.now - begin);
         lab.run(SECOND * 1000);
         lab.finish((a, x), (b, y));
     }
@@ -226,7 +226,12 @@ fn a_server_that_does_not_know_us_or_is_not_there_is_asked_ever_more_rarely() {
         lab.run(SECOND * 600);
         lab.datagrams - before
     };
-    let (first, then) = (asked(&mut lab), asked(&mut lab));
+    let first = asked(&mut lab);
+    let (a, b) = lab.connect(0, 1).unwrap(); // which changes nothing
+    lab.release(0, a);
+    lab.release(1, b);
+    lab.run(SECOND * 5);
+    let then = asked(&mut lab);
     assert!(relayed(&lab, 0).is_empty());
     // Also asked as a STUN server, thirty times and more.
     assert!(then < first && then < 45, "{first}, then {then}");
