@@ -4,9 +4,10 @@
 #[path = "../tests/natlab/mod.rs"]
 mod natlab;
 
-use std::process::ExitCode;
+use std::{process::ExitCode, time::Duration};
 
 use futures::future::join_all;
+use tokio::time::sleep;
 
 use natlab::{
     Lab,
@@ -87,6 +88,7 @@ async fn print_detours() {
     if let Some((_server, uri)) = with_turn.turn_server().await {
         let options: [&[&str]; 2] = [&[&uri], &[]];
         let mut pair = Pair::start_with(with_turn, ["a", "b"], V4, options).await;
+        sleep(Duration::from_secs(1)).await; // until the server has given its address
         println!("\nsymmetric to symmetric by TURN: {}", pair.meet().await);
     }
     let options: [&[&str]; 2] = [&[], &[CIRCUIT]];
