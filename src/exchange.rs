@@ -4,7 +4,7 @@
 //!
 //! Each table has one owner, a bound and an expiry: connections and their links ([`link`]), peers
 //! ([`roster`]), neighbours that answer STUN ([`neighbors`]), tokens and relayed sessions
-//! ([`introduce`]), queries ([`query`]), and offers that were answered ([`answer`]). The last two own
+//! ([`introduce`]), requests that we have made in the name of others ([`walks`]), queries ([`query`]), and offers that were answered ([`answer`]). The last two own
 //! what they have in common, negotiations ([`negotiation`]) and set-ups of signaled connections
 //! ([`setup`]).
 
@@ -30,6 +30,7 @@ use self::{
     query::Queries,
     roster::Roster,
     timer::{Expiries, Timer, Timers},
+    walks::Walks,
 };
 use crate::{
     config::{Candidates, Config, Incoming, Limits},
@@ -59,6 +60,7 @@ mod sim;
 mod tests;
 mod timer;
 mod upkeep;
+mod walks;
 
 /// The longest time that a caller may choose: longer than any node runs, and no `Instant`
 /// overflows by it.
@@ -165,6 +167,7 @@ pub(crate) struct Exchange {
     neighbors: Neighbors,
     /// The sessions that we relay, each by its asker's leg.
     sessions: Expiries<(ConnectionId, SessionId)>,
+    walks: Walks,
     queries: Queries,
     answers: Answers,
     /// Whether there is a transport that is set up by signals.
@@ -208,6 +211,7 @@ impl Exchange {
             roster: Roster::default(),
             neighbors: Neighbors::default(),
             sessions: Expiries::default(),
+            walks: Walks::default(),
             queries: Queries::default(),
             answers: Answers::default(),
             has_signaling: false,
@@ -250,6 +254,7 @@ impl Exchange {
         if self.expiry_timer.is_some_and(|at| at <= now) {
             self.expiry_timer = None;
             self.expire_sessions(now);
+            self.expire_walks(now);
             self.expire_answers(now);
             self.wake_expiries();
         }
@@ -257,7 +262,11 @@ impl Exchange {
 
     /// Sets the timer of what expires, if it has to be earlier than the one that is set.
     fn wake_expiries(&mut self) {
-        let nexts = [self.sessions.next(), self.answers.next_expiry()];
+        let nexts = [
+            self.sessions.next(),
+            self.walks.next_expiry(),
+            self.answers.next_expiry(),
+        ];
         if let Some(next) = nexts.into_iter().flatten().min()
             && self.expiry_timer.is_none_or(|at| next < at)
         {
@@ -429,7 +438,7 @@ impl Exchange {
     fn assert_empty(&self) {
         assert!(self.links.is_empty() && self.dials.is_empty() && self.roster.is_empty());
         assert!(self.outputs.is_empty() && self.next_deadline().is_none());
-        assert!(self.neighbors.is_empty());
+        assert!(self.neighbors.is_empty() && self.walks.is_empty());
         assert!(
             self.sessions.next().is_none() && self.queries.is_empty() && self.answers.is_empty()
         );

@@ -168,7 +168,7 @@ impl NetworkTag {
 }
 
 /// Correlates a [`Peers`](crate::message::Peers) with its request on one link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RequestId(pub(crate) u32);
 
 #[cfg(test)]

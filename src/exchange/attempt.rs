@@ -17,6 +17,7 @@ use crate::{
     error::{AttemptError, SignalError},
     id::QueryId,
     message::{Description, Frame, Path, Seal, Signal, SignalContent},
+    reach::Reach,
     signaling::{Command, SetupId},
 };
 
@@ -42,6 +43,8 @@ pub(super) struct Attempt {
 #[derive(Debug, Clone)]
 pub(super) struct Offer {
     pub(super) negotiation: Negotiation,
+    /// How near the addresses may be that are given and used.
+    reach: Reach,
     /// Whether it named addresses at which we can be dialed.
     is_dialable: bool,
     /// What the transport is to abandon unless the candidate is reached by it.
@@ -149,6 +152,7 @@ impl Exchange {
             candidate,
             network,
             introducer,
+            is_beyond,
         } = prospect;
         let peer = candidate.peer;
         if let Some(until) = self.answers.expected_until(&peer) {
@@ -162,6 +166,8 @@ impl Exchange {
         let reach = self
             .reach_over(introducer)
             .ok_or(AttemptError::IntroducerGone)?;
+        // A near introducer says nothing of whom it has from others.
+        let reach = if is_beyond { self.reach } else { reach };
         let token = match candidate.path {
             Path::Signals(token) => token,
             Path::Vouched(addresses) => {
@@ -178,6 +184,7 @@ impl Exchange {
         let exchange = self.rng.random();
         let mut offer = Offer {
             negotiation: Negotiation::new(peer, introducer, token.into(), exchange, network),
+            reach,
             is_dialable: false,
             setup: self.has_signaling.then(|| self.new_setup(peer)),
         };
@@ -215,10 +222,7 @@ impl Exchange {
             offer.setup = None;
         }
         let introducer = offer.negotiation.link;
-        let addresses = match self.links.get(&introducer) {
-            Some(link) => self.addresses.to_give(link.reach),
-            None => Vec::new(),
-        };
+        let addresses = self.addresses.to_give(offer.reach);
         let sdp = sdp.unwrap_or_default();
         let ours = Description { sdp, addresses };
         match offer.make(&*self.seal, &self.local, ours) {
@@ -284,12 +288,11 @@ impl Exchange {
         offer: &Offer,
         answer: Description,
     ) -> Result<(Stage, Instant), AttemptError> {
-        let Negotiation { peer, link, .. } = offer.negotiation;
+        let peer = offer.negotiation.peer;
         if offer.setup.is_none() && answer.addresses.is_empty() && offer.is_dialable {
             return Ok((Stage::Expecting, now + CONNECT_TIMEOUT));
         }
-        let reach = self.reach_over(link).ok_or(AttemptError::IntroducerGone)?;
-        let theirs = self.addresses.to_dial(answer.addresses, &peer, reach);
+        let theirs = self.addresses.to_dial(answer.addresses, &peer, offer.reach);
         let by_signals = offer.setup.map(|_| signaled(peer));
         if let Some(setup) = offer.setup {
             let sdp = answer.sdp;

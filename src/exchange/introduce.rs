@@ -13,7 +13,7 @@ use web_time::Instant;
 use super::{Exchange, link::RELAYED, negotiation::SIGNALS_PER_SESSION};
 use crate::{
     error::Refusal,
-    id::{NetworkId, SessionId, Token},
+    id::{NetworkId, RequestId, SessionId, Token},
     message::{
         Frame, GetPeers, MAX_ADDRESSES, MAX_CANDIDATES, Path, PeerCandidate, Peers, Refuse, Signal,
         Subject,
@@ -31,7 +31,10 @@ const TOKENS_PER_LINK: usize = 4 * MAX_CANDIDATES;
 #[derive(Debug)]
 pub(super) struct Offered {
     token: Token,
+    /// Over which link it is reached.
     candidate: ConnectionId,
+    /// If it is behind that link: what the peer there handed out for it.
+    next: Option<Box<Token>>,
     expires: Instant,
 }
 
@@ -56,21 +59,35 @@ impl Exchange {
             true => live.named(request.network).ok_or(Refusal::Network),
             false => Err(Refusal::Busy),
         };
-        let frame = match network {
-            Ok(network) => Frame::Peers(Peers {
-                request: request.request,
-                candidates: self.candidates(now, asker, &network, request.limit),
-            }),
-            Err(reason) => Frame::Refuse(Refuse {
-                subject: Subject::Request(request.request),
-                reason,
-            }),
+        match network {
+            Ok(network) => {
+                if request.hops == 0 || !self.walk(now, asker, &request, &network) {
+                    let candidates = self.candidates(now, asker, &network, request.limit);
+                    self.answer_request(asker, request.request, candidates);
+                }
+            }
+            Err(reason) => {
+                let subject = Subject::Request(request.request);
+                self.send(asker, Frame::Refuse(Refuse { subject, reason }));
+            }
+        }
+    }
+
+    pub(super) fn answer_request(
+        &mut self,
+        asker: ConnectionId,
+        request: RequestId,
+        candidates: Vec<PeerCandidate>,
+    ) {
+        let peers = Peers {
+            request,
+            candidates,
         };
-        self.send(asker, frame);
+        self.send(asker, Frame::Peers(peers));
     }
 
     /// What is offered to one asker: what the application names, then a random sample of our peers.
-    fn candidates(
+    pub(super) fn candidates(
         &mut self,
         now: Instant,
         link: ConnectionId,
@@ -81,34 +98,52 @@ impl Exchange {
             return Vec::new();
         };
         let limit = limit.min(MAX_CANDIDATES);
-        let expires = now + self.token_ttl;
         let named = self.named_by_application(network, &asker, limit);
         let mut sample = self.roster.sample(network, limit, &asker, &mut self.rng);
         sample.retain(|member| named.iter().all(|(peer, ..)| *peer != member.peer));
         let sample = sample
             .into_iter()
             .map(|member| (member.peer, member.accepting, Reached::Over(member.link)));
-        let chosen = named.into_iter().chain(sample).take(limit);
+        let chosen: Vec<_> = named.into_iter().chain(sample).take(limit).collect();
+        self.offer(now, link, chosen.into_iter())
+    }
+
+    /// Hands out tokens for candidates.
+    pub(super) fn offer(
+        &mut self,
+        now: Instant,
+        link: ConnectionId,
+        chosen: impl ExactSizeIterator<Item = (PeerId, bool, Reached)>,
+    ) -> Vec<PeerCandidate> {
+        let expires = now + self.token_ttl;
         let answer = self.rng.random();
-        let mut offered = Vec::with_capacity(limit);
-        let mut candidates = Vec::with_capacity(limit);
+        let mut offered = Vec::with_capacity(chosen.len());
+        let mut candidates = Vec::with_capacity(chosen.len());
         for (place, (peer, accepting, reached)) in (0..).zip(chosen) {
-            let path = match reached {
-                Reached::Over(candidate) => {
-                    let token = Token::new(answer, place);
-                    offered.push(Offered {
-                        token,
-                        candidate,
-                        expires,
+            let token = Token::new(answer, place);
+            let (candidate, next) = match reached {
+                Reached::Over(candidate) => (candidate, None),
+                Reached::Beyond(neighbor, next) => (neighbor, Some(Box::new(next))),
+                Reached::At(addresses) => {
+                    candidates.push(PeerCandidate {
+                        peer,
+                        accepting,
+                        path: Path::Vouched(addresses),
                     });
-                    Path::Signals(token)
+                    continue;
                 }
-                Reached::At(addresses) => Path::Vouched(addresses),
             };
+            let path = Path::Signals(token);
             candidates.push(PeerCandidate {
                 peer,
                 accepting,
                 path,
+            });
+            offered.push(Offered {
+                token,
+                candidate,
+                next,
+                expires,
             });
         }
         self.hand_out(now, link, offered);
@@ -176,8 +211,8 @@ impl Exchange {
             self.send(link, Frame::Signal(Signal { session, ..signal }));
         } else if let Some(query) = self.queries.attempting_over(from, signal.session) {
             self.on_answer(now, query, &signal);
-        } else if let Some(candidate) = self.redeem(now, from, signal.session) {
-            self.open_session(now, from, candidate, signal);
+        } else if let Some((candidate, next)) = self.redeem(now, from, signal.session) {
+            self.open_session(now, from, candidate, next, signal);
         } else if let Some(offerer) = self.answers.negotiating_over(from, signal.session) {
             self.on_offerer_signal(&offerer, &signal);
         } else {
@@ -185,19 +220,21 @@ impl Exchange {
         }
     }
 
-    /// Uses up a token; the candidate's link, if it was valid.
+    /// Uses up a token; the candidate's link, if it was valid, and how it is called there.
     fn redeem(
         &mut self,
         now: Instant,
         asker: ConnectionId,
         session: SessionId,
-    ) -> Option<ConnectionId> {
+    ) -> Option<(ConnectionId, SessionId)> {
         let offered = &mut self.live_mut(asker)?.offered;
         let place = offered
             .iter()
             .position(|offered| SessionId::from(offered.token) == session)?;
         let offered = offered.remove(place)?;
-        (offered.expires > now).then_some(offered.candidate)
+        let next = offered.next.map(|token| SessionId::from(*token));
+        let session = next.unwrap_or_else(|| self.rng.random());
+        (offered.expires > now).then_some((offered.candidate, session))
     }
 
     fn open_session(
@@ -205,6 +242,7 @@ impl Exchange {
         now: Instant,
         asker: ConnectionId,
         candidate: ConnectionId,
+        session: SessionId,
         signal: Signal,
     ) {
         let rate = self.limits.introductions;
@@ -212,7 +250,9 @@ impl Exchange {
         if !asks.is_some_and(|peer| peer.asked.take(rate, now)) {
             return self.refuse_session(asker, signal.session, Refusal::Busy);
         }
-        if self.live(candidate).is_none() {
+        // Who hands out the same token twice has it used once.
+        let live = self.live(candidate);
+        if live.is_none_or(|live| live.legs.contains_key(&session)) {
             return self.refuse_session(asker, signal.session, Refusal::Gone);
         }
         let carries = self.allowance(candidate);
@@ -220,7 +260,6 @@ impl Exchange {
         if !carries || !self.may_relay(now, candidate) {
             return self.refuse_session(asker, signal.session, Refusal::Busy);
         }
-        let session = self.rng.random();
         let back = Leg {
             link: asker,
             session: signal.session,
@@ -303,7 +342,9 @@ impl Exchange {
 
 /// Where an offered candidate is.
 #[derive(Debug)]
-enum Reached {
+pub(super) enum Reached {
     Over(ConnectionId),
+    /// Behind the peer at the other end, which handed out this token for it.
+    Beyond(ConnectionId, Token),
     At(Vec<Multiaddr>),
 }

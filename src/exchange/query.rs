@@ -39,6 +39,8 @@ pub(super) struct Queries {
 pub(super) struct Query {
     /// `None` for any.
     network: Option<NetworkId>,
+    /// How far from those who are asked the candidates are to be.
+    hops: u8,
     until: Instant,
     step: Step,
     asked: HashSet<PeerId>,
@@ -77,6 +79,8 @@ pub(super) struct Prospect {
     pub(super) candidate: PeerCandidate,
     pub(super) network: NetworkId,
     pub(super) introducer: ConnectionId,
+    /// Whether it may be a peer of somebody else than the introducer.
+    pub(super) is_beyond: bool,
 }
 
 impl Query {
@@ -131,6 +135,12 @@ impl Query {
 }
 
 impl Queries {
+    pub(super) fn new_request(&mut self) -> RequestId {
+        let request = RequestId(self.requests);
+        self.requests = self.requests.wrapping_add(1);
+        request
+    }
+
     #[cfg(test)]
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()
@@ -184,6 +194,16 @@ impl Exchange {
         now: Instant,
         network: Option<&NetworkId>,
     ) -> Result<QueryId, StartQueryError> {
+        self.start_query(now, network, 0)
+    }
+
+    /// Starts a query for peers that are so many hops from those who are asked.
+    pub(super) fn start_query(
+        &mut self,
+        now: Instant,
+        network: Option<&NetworkId>,
+        hops: u8,
+    ) -> Result<QueryId, StartQueryError> {
         if self.is_closed() {
             return Err(StartQueryError::Closed);
         }
@@ -203,6 +223,7 @@ impl Exchange {
         self.queries.started += 1;
         let query = Query {
             network: network.cloned(),
+            hops,
             until: now + self.query_timeout,
             step: Step::Choosing,
             asked: HashSet::new(),
@@ -300,14 +321,14 @@ impl Exchange {
             // none, if it was not told yet that we are in the network
             if let Some(index) = index {
                 query.asked.insert(member.peer);
-                let request = RequestId(self.queries.requests);
-                self.queries.requests = self.queries.requests.wrapping_add(1);
+                let hops = query.hops;
+                let request = self.queries.new_request();
                 let limit = MAX_CANDIDATES;
                 let frame = GetPeers {
                     request,
                     network: index,
                     limit,
-                    hops: 0,
+                    hops,
                 };
                 self.send(member.link, Frame::GetPeers(frame));
                 let until = now + ASK_TIMEOUT;
@@ -335,7 +356,7 @@ impl Exchange {
 
     pub(super) fn on_peers(&mut self, now: Instant, link: ConnectionId, peers: Peers) {
         let Some(id) = self.asking_over(link, Some(peers.request)) else {
-            return; // too late
+            return self.on_walked(now, link, peers);
         };
         let Some(query) = self.queries.running.get_mut(&id) else {
             return;
@@ -343,6 +364,7 @@ impl Exchange {
         let Step::Asking { network, .. } = &query.step else {
             return;
         };
+        let is_beyond = query.hops > 0;
         let mut candidates = peers.candidates;
         candidates.shuffle(&mut self.rng);
         let mut named = HashSet::from([self.local]);
@@ -361,6 +383,7 @@ impl Exchange {
                     candidate,
                     network,
                     introducer,
+                    is_beyond,
                 });
             }
         }
@@ -418,11 +441,10 @@ impl Exchange {
     pub(super) fn on_refuse(&mut self, now: Instant, from: ConnectionId, refuse: Refuse) {
         match refuse.subject {
             Subject::Link => {}
-            Subject::Request(request) => {
-                if let Some(id) = self.asking_over(from, Some(request)) {
-                    self.advance(now, id);
-                }
-            }
+            Subject::Request(request) => match self.asking_over(from, Some(request)) {
+                Some(id) => self.advance(now, id),
+                None => self.on_walk_refused(now, from, request),
+            },
             Subject::Session(session) => self.on_session_refused(now, from, session, refuse.reason),
         }
     }
@@ -448,6 +470,7 @@ impl Exchange {
 
     /// Whoever waits for something over this link need not wait any longer.
     pub(super) fn on_introducer_gone(&mut self, now: Instant, link: ConnectionId) {
+        self.end_walks(now, link);
         while let Some(id) = self.asking_over(link, None) {
             self.advance(now, id);
         }

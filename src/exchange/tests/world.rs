@@ -57,7 +57,8 @@ impl World {
             0..70 if sim.is_alive(node) => {
                 let name = network(["net", "second"][sim.rng.random_range(0..2)]);
                 let chosen = sim.rng.random_bool(0.5).then_some(&name);
-                let query = sim.tell(node, |core, now| core.get_new_peer(now, chosen));
+                let hops = sim.rng.random_range(0..4);
+                let query = sim.tell(node, |core, now| core.start_query(now, chosen, hops));
                 self.queries.extend(query.ok().map(|query| (node, query)));
             }
             70..78 if node != other && sim.is_alive(node) && sim.is_alive(other) => {

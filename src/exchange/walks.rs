@@ -1,0 +1,169 @@
+//! Walks: who asks for peers some hops away is answered by asking a neighbour in its name, and is handed
+//! tokens of our own for whom that one names. Signals take the same path later, each introducer knowing
+//! the two beside it only.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+
+use libp2p::swarm::ConnectionId;
+use web_time::Instant;
+
+use super::{Exchange, introduce::Reached, timer::Expiries};
+use crate::{
+    id::{NetworkId, RequestId},
+    message::{Frame, GetPeers, Path, Peers},
+};
+
+/// How long a neighbour may take. The asker waits a little longer, and is told of our own peers then.
+const WALK_TIMEOUT: Duration = Duration::from_millis(2500);
+
+/// How many walks of one asker, and how many in all, may be under way: each is a request that we make of
+/// a neighbour. Who asks for more is told of our own peers.
+pub(super) const WALKS_PER_LINK: usize = 8;
+const MAX_WALKS: usize = 256;
+
+#[derive(Debug, Default)]
+pub(super) struct Walks {
+    /// By the link of the neighbour that was asked, and our request to it.
+    running: BTreeMap<(ConnectionId, RequestId), Walk>,
+    expiries: Expiries<(ConnectionId, RequestId)>,
+}
+
+/// A request that is answered once a neighbour has answered ours.
+#[derive(Debug)]
+struct Walk {
+    asker: ConnectionId,
+    request: RequestId,
+    network: NetworkId,
+    limit: usize,
+}
+
+impl Walks {
+    fn is_one_too_many(&self, asker: ConnectionId) -> bool {
+        let of_asker = self.running.values().filter(|walk| walk.asker == asker);
+        self.running.len() >= MAX_WALKS || of_asker.count() >= WALKS_PER_LINK
+    }
+
+    pub(super) fn next_expiry(&self) -> Option<Instant> {
+        self.expiries.next()
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.running.is_empty() && self.expiries.next().is_none()
+    }
+}
+
+impl Exchange {
+    /// Asks a random neighbour in the name of who asks us. Whether one is asked.
+    pub(super) fn walk(
+        &mut self,
+        now: Instant,
+        asker: ConnectionId,
+        request: &GetPeers,
+        network: &NetworkId,
+    ) -> bool {
+        let Some(link) = self.links.get(&asker) else {
+            return false;
+        };
+        if self.walks.is_one_too_many(asker) {
+            return false;
+        }
+        let (networks, asking) = (std::slice::from_ref(network), HashSet::from([link.peer]));
+        let Some((_, neighbor)) = self.roster.pick(networks, &asking, &mut self.rng) else {
+            return false;
+        };
+        let Some(index) = self
+            .live(neighbor.link)
+            .and_then(|live| live.index_of(network))
+        else {
+            return false;
+        };
+        let ours = self.queries.new_request();
+        let frame = GetPeers {
+            request: ours,
+            network: index,
+            limit: request.limit,
+            hops: request.hops.saturating_sub(1),
+        };
+        self.send(neighbor.link, Frame::GetPeers(frame));
+        let key = (neighbor.link, ours);
+        let walk = Walk {
+            asker,
+            request: request.request,
+            network: network.clone(),
+            limit: request.limit,
+        };
+        self.walks.running.insert(key, walk);
+        self.walks.expiries.push(now + WALK_TIMEOUT, key);
+        self.wake_expiries();
+        true
+    }
+
+    /// A neighbour has answered. Whether that was to a walk.
+    pub(super) fn on_walked(&mut self, now: Instant, neighbor: ConnectionId, peers: Peers) {
+        let Some(walk) = self.walks.running.remove(&(neighbor, peers.request)) else {
+            return; // too late
+        };
+        let asker = self.links.get(&walk.asker).map(|link| link.peer);
+        let others = [Some(self.local), asker];
+        let mut named = HashSet::new();
+        let passed_on = peers.candidates.into_iter().filter_map(|candidate| {
+            // Addresses that a stranger's application vouches for are not ours to pass on.
+            let Path::Signals(token) = candidate.path else {
+                return None;
+            };
+            let is_new = !others.contains(&Some(candidate.peer)) && named.insert(candidate.peer);
+            let reached = Reached::Beyond(neighbor, token);
+            is_new.then_some((candidate.peer, candidate.accepting, reached))
+        });
+        let passed_on: Vec<_> = passed_on.take(walk.limit).collect();
+        match passed_on.is_empty() {
+            true => self.end_walk(now, &walk),
+            false => {
+                let candidates = self.offer(now, walk.asker, passed_on.into_iter());
+                self.answer_request(walk.asker, walk.request, candidates);
+            }
+        }
+    }
+
+    /// A neighbour refuses to answer. Nothing happens if it was not asked.
+    pub(super) fn on_walk_refused(
+        &mut self,
+        now: Instant,
+        neighbor: ConnectionId,
+        request: RequestId,
+    ) {
+        if let Some(walk) = self.walks.running.remove(&(neighbor, request)) {
+            self.end_walk(now, &walk);
+        }
+    }
+
+    /// A link has ended, of who asked or who was asked.
+    pub(super) fn end_walks(&mut self, now: Instant, link: ConnectionId) {
+        self.walks.running.retain(|_, walk| walk.asker != link);
+        let first = (link, RequestId(0));
+        let stranded = self.walks.running.range(first..);
+        let stranded = stranded.take_while(|((asked, _), _)| *asked == link);
+        let keys: Vec<_> = stranded.map(|(key, _)| *key).collect();
+        for (neighbor, request) in keys {
+            self.on_walk_refused(now, neighbor, request);
+        }
+    }
+
+    pub(super) fn expire_walks(&mut self, now: Instant) {
+        while let Some((neighbor, request)) = self.walks.expiries.pop(now) {
+            self.on_walk_refused(now, neighbor, request);
+        }
+    }
+
+    /// The walk leads nowhere: our own peers have to do.
+    fn end_walk(&mut self, now: Instant, walk: &Walk) {
+        if self.live(walk.asker).is_some() {
+            let candidates = self.candidates(now, walk.asker, &walk.network, walk.limit);
+            self.answer_request(walk.asker, walk.request, candidates);
+        }
+    }
+}
