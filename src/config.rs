@@ -6,10 +6,14 @@ use libp2p::{Multiaddr, PeerId};
 
 #[cfg(feature = "webrtc")]
 pub(crate) use self::ice_server::{Credentials, FoundServer};
-pub use self::ice_server::{IceServer, IceServerError};
+pub use self::{
+    ice_server::{IceServer, IceServerError},
+    view::View,
+};
 use crate::{error::JoinError, id::NetworkId, message::MAX_NETWORKS, reach::Reach};
 
 mod ice_server;
+mod view;
 
 /// The most ICE servers that are used. One answer says what there is to know, a second one guards
 /// against the loss of the first, and each is asked for every connection.
@@ -26,6 +30,7 @@ pub struct Config {
     pub(crate) query_timeout: Duration,
     pub(crate) reach: Reach,
     pub(crate) stun: Stun,
+    pub(crate) view: Option<View>,
 }
 
 /// Whom this node asks how it looks from outside, and whether it tells others.
@@ -49,6 +54,7 @@ impl Config {
             query_timeout: Duration::from_secs(30),
             reach: Reach::default(),
             stun: Stun::default(),
+            view: None,
         }
     }
 
@@ -123,6 +129,14 @@ impl Config {
         self
     }
 
+    /// Has the node find and keep peers by itself, so that the application need only dial one node of the
+    /// network. That one is left again when enough others are found. Default: the application asks for each
+    /// peer.
+    pub fn with_view(mut self, view: View) -> Self {
+        self.view = Some(view);
+        self
+    }
+
     /// How long a query may take, all candidates together. Default: 30 s, in which
     /// one candidate may use up the 20 s that a connection may take, and another can still be tried.
     pub fn with_query_timeout(mut self, timeout: Duration) -> Self {
@@ -141,6 +155,7 @@ impl fmt::Debug for Config {
             .field("query_timeout", &self.query_timeout)
             .field("reach", &self.reach)
             .field("stun", &self.stun)
+            .field("view", &self.view)
             .finish_non_exhaustive()
     }
 }

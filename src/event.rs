@@ -93,6 +93,12 @@ pub enum Origin {
     Accepted,
     /// A query found it. This event ends the query.
     Found(QueryId),
+    /// The node looked for it by itself, and `through` introduced it or knew who did: see
+    /// [`Config::with_view`](crate::Config::with_view).
+    Chosen {
+        /// The peer that was asked.
+        through: PeerId,
+    },
     /// It found us, and `by` introduced it.
     Introduced {
         /// The peer that both sides share.

@@ -4,7 +4,8 @@
 //!
 //! Each table has one owner, a bound and an expiry: connections and their links ([`link`]), peers
 //! ([`roster`]), neighbours that answer STUN ([`neighbors`]), tokens and relayed sessions
-//! ([`introduce`]), requests that we have made in the name of others ([`walks`]), queries ([`query`]), and offers that were answered ([`answer`]). The last two own
+//! ([`introduce`]), requests that we have made in the name of others ([`walks`]), the peers that we chose
+//! ([`view`]), queries ([`query`]), and offers that were answered ([`answer`]). The last two own
 //! what they have in common, negotiations ([`negotiation`]) and set-ups of signaled connections
 //! ([`setup`]).
 
@@ -30,6 +31,7 @@ use self::{
     query::Queries,
     roster::Roster,
     timer::{Expiries, Timer, Timers},
+    view::View,
     walks::Walks,
 };
 use crate::{
@@ -60,6 +62,7 @@ mod sim;
 mod tests;
 mod timer;
 mod upkeep;
+mod view;
 mod walks;
 
 /// The longest time that a caller may choose: longer than any node runs, and no `Instant`
@@ -170,6 +173,8 @@ pub(crate) struct Exchange {
     walks: Walks,
     queries: Queries,
     answers: Answers,
+    /// The peers that we keep by ourselves, if we do.
+    view: Option<View>,
     /// Whether there is a transport that is set up by signals.
     has_signaling: bool,
     /// Where our signaled transport answers STUN, if it does.
@@ -214,6 +219,7 @@ impl Exchange {
             walks: Walks::default(),
             queries: Queries::default(),
             answers: Answers::default(),
+            view: config.view.map(View::new),
             has_signaling: false,
             stun_port: None,
             setups: 0,
@@ -245,9 +251,11 @@ impl Exchange {
             match timer {
                 Timer::Link(connection) => self.on_link_timer(now, connection),
                 Timer::Query(query) => self.on_query_timer(now, query),
+                Timer::View => self.on_view_timer(),
                 Timer::Expiries => self.on_expiry_timer(now),
             }
         }
+        self.tend_view(now);
     }
 
     fn on_expiry_timer(&mut self, now: Instant) {
@@ -290,6 +298,7 @@ impl Exchange {
             Input::Addresses(addresses) => self.addresses.set(addresses),
             Input::Signaling(notice) => self.on_notice(now, notice),
         }
+        self.tend_view(now);
     }
 
     /// The peers in any network.
@@ -379,7 +388,13 @@ impl Exchange {
 
     /// Whether introductions are accepted now.
     fn is_accepting(&self) -> bool {
-        self.phase == Phase::Open && self.incoming == Incoming::Accept && !self.is_full()
+        let is_open = self.phase == Phase::Open && self.incoming == Incoming::Accept;
+        is_open && !self.is_full() && self.has_room_in_view()
+    }
+
+    /// Whether one more may come, as far as the view is concerned.
+    fn has_room_in_view(&self) -> bool {
+        self.view.as_ref().is_none_or(View::is_accepting)
     }
 
     fn is_full(&self) -> bool {

@@ -29,7 +29,7 @@ mod wire;
 
 pub use behaviour::Behaviour;
 pub use config::{
-    Candidate, Candidates, Config, IceServer, IceServerError, Incoming, Limits, Rate,
+    Candidate, Candidates, Config, IceServer, IceServerError, Incoming, Limits, Rate, View,
 };
 pub use error::{
     AttemptError, JoinError, LinkError, ProtocolError, QueryError, Refusal, SignalError,

@@ -240,6 +240,9 @@ impl Exchange {
             unanswered,
         });
         self.wake_expiries();
+        if let Some(view) = &mut self.view {
+            view.on_introduced(now);
+        }
         if let Some(setup) = setup {
             let sdp = offer.sdp;
             self.signaling(Command::Answer { setup, reach, sdp });
@@ -374,7 +377,7 @@ impl Exchange {
         let is_known = self.roster.contains(peer) || self.answers.contains(peer);
         if self.incoming == Incoming::Refuse {
             Err(Refusal::NotAccepting)
-        } else if !is_known && self.has_no_place() {
+        } else if !is_known && (self.has_no_place() || !self.has_room_in_view()) {
             Err(Refusal::Full)
         } else {
             Ok(())

@@ -10,6 +10,7 @@ use super::{
     address::{ip_of, is_webrtc, reach_of_introducer},
     allowance::Allowance,
     link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, tags},
+    view::View,
 };
 use crate::{
     error::{LinkError, ProtocolError, Refusal},
@@ -45,8 +46,11 @@ impl Exchange {
         connection: ConnectionId,
         error: Option<LinkError>,
     ) {
-        if self.dials.remove(&connection).is_some() {
+        if let Some(peer) = self.dials.remove(&connection) {
             self.on_dial_failed(now, connection);
+            if let Some(view) = &mut self.view {
+                view.on_dial_failed(&peer);
+            }
         } else if let Some(error) = error.filter(|_| self.phase != Phase::Closed) {
             let peer = None;
             self.event(PxpEvent::LinkFailed {
@@ -69,7 +73,9 @@ impl Exchange {
             Side::Dialer => self.dials.remove(&connection).is_some(),
             Side::Listener => self.answers.contains(&peer) || self.queries.expects(&peer),
         };
-        let is_wanted = self.answers.contains(&peer) || self.queries.attempting(&peer).is_some();
+        let is_wanted = self.answers.contains(&peer)
+            || self.queries.attempting(&peer).is_some()
+            || self.view.as_ref().is_some_and(|view| view.expects(&peer));
         if is_ours && !is_wanted {
             // Who it was for has given up, and nobody was told that it might come.
             return self
@@ -88,6 +94,7 @@ impl Exchange {
             ip: ip_of(&remote),
             is_webrtc: is_webrtc(&remote),
             via,
+            dialed: (side == Side::Dialer && via == Via::Direct).then_some(remote),
             state: State::Waiting {
                 until: now + HELLO_TIMEOUT,
             },
@@ -144,7 +151,10 @@ impl Exchange {
     fn is_one_too_many(&self, link: &Link) -> bool {
         let is_uninvited = link.side == Side::Listener && link.purpose == Purpose::Shared;
         match self.roster.links(&link.peer).len() {
-            0 => is_uninvited && self.has_no_place(),
+            0 => {
+                is_uninvited
+                    && (self.has_no_place() || self.view.as_ref().is_some_and(View::is_full))
+            }
             links => links >= MAX_LINKS_PER_PEER,
         }
     }
@@ -302,12 +312,19 @@ impl Exchange {
             .collect();
         let introducer = self.end_introduction_by(&peer, via);
         let origin = match (self.end_found(&peer, &networks), introducer, side) {
-            (Some(query), ..) => Origin::Found(query),
+            (Some(found), ..) => found,
             (None, Some(by), _) => Origin::Introduced { by },
             (None, None, Side::Dialer) => Origin::Dialed,
             (None, None, Side::Listener) => Origin::Accepted,
         };
         tracing::debug!(%peer, ?origin, "connected");
+        let remote = self
+            .links
+            .get_mut(&connection)
+            .and_then(|link| link.dialed.take());
+        if let Some(view) = &mut self.view {
+            view.on_connected(peer, origin, remote);
+        }
         self.event(PxpEvent::Connected {
             peer,
             connection,
@@ -388,8 +405,10 @@ impl Exchange {
                 error,
             });
         }
-        if let Some(live) = live {
-            self.on_live_link_ended(now, peer, connection, *live);
+        match (live, &mut self.view) {
+            (Some(live), _) => self.on_live_link_ended(now, peer, connection, *live),
+            (None, Some(view)) => view.on_dial_failed(&peer),
+            (None, None) => {}
         }
         self.on_introducer_gone(now, connection);
         self.on_attempt_link_ended(now, connection);
@@ -408,6 +427,9 @@ impl Exchange {
         self.drop_legs(live.legs);
         if is_last {
             tracing::debug!(%peer, "disconnected");
+            if let Some(view) = &mut self.view {
+                view.on_disconnected(&peer);
+            }
             self.event(PxpEvent::Disconnected { peer });
         }
         self.announce_acceptance(now);

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use libp2p::{PeerId, swarm::ConnectionId};
+use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use web_time::Instant;
 
 use super::introduce::{Leg, Offered};
@@ -87,6 +87,8 @@ pub(super) struct Link {
     /// Where the remote is, if that is known.
     pub(super) ip: Option<IpAddr>,
     pub(super) is_webrtc: bool,
+    /// Where we dialed it, until that is noted.
+    pub(super) dialed: Option<Multiaddr>,
     pub(super) via: Via,
     pub(super) state: State,
     /// The timer that counts; earlier and later ones that fire are stale.

@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,13 +18,16 @@ use super::{
 };
 use crate::{
     error::{AttemptError, QueryError, Refusal, StartQueryError},
-    event::PxpEvent,
+    event::{Origin, PxpEvent},
     id::{NetworkId, QueryId, RequestId, SessionId},
     message::{Frame, GetPeers, MAX_CANDIDATES, PeerCandidate, Peers, Refuse, Subject},
 };
 
 /// How long a peer may take to name candidates: it needs nobody else for it.
 const ASK_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often one peer is asked for the view. Where so many walks lead to nobody who takes us, others are asked.
+const MAX_REQUESTS: usize = 8;
 
 /// How many peers one query asks. Where so many know nobody new, there is nobody.
 const MAX_ASKED: usize = 16;
@@ -41,6 +45,9 @@ pub(super) struct Query {
     network: Option<NetworkId>,
     /// How far from those who are asked the candidates are to be.
     hops: u8,
+    /// Who is asked, again and again, if it is a search of our own for the view.
+    through: Option<PeerId>,
+    requests: usize,
     until: Instant,
     step: Step,
     asked: HashSet<PeerId>,
@@ -151,6 +158,13 @@ impl Queries {
         found.map(|(id, _)| *id)
     }
 
+    /// Through whom we are looking for peers on our own account, for each that is looked for.
+    pub(super) fn searches(&self) -> impl Iterator<Item = &PeerId> {
+        self.running
+            .values()
+            .filter_map(|query| query.through.as_ref())
+    }
+
     pub(super) fn attempting(&self, peer: &PeerId) -> Option<QueryId> {
         self.find(|query| query.attempt().is_some_and(|attempt| attempt.peer == *peer))
     }
@@ -197,6 +211,12 @@ impl Exchange {
         self.start_query(now, network, 0)
     }
 
+    /// Looks for a peer on our own account: so many hops from one of ours, which is asked until it names
+    /// somebody who takes us, for each time it may name others.
+    pub(super) fn search(&mut self, now: Instant, network: &NetworkId, through: PeerId, hops: u8) {
+        self.begin_query(now, Some(network), hops, Some(through));
+    }
+
     /// Starts a query for peers that are so many hops from those who are asked.
     pub(super) fn start_query(
         &mut self,
@@ -219,11 +239,23 @@ impl Exchange {
         if self.queries.running.len() >= self.limits.max_queries {
             return Err(StartQueryError::TooManyQueries);
         }
+        Ok(self.begin_query(now, network, hops, None))
+    }
+
+    fn begin_query(
+        &mut self,
+        now: Instant,
+        network: Option<&NetworkId>,
+        hops: u8,
+        through: Option<PeerId>,
+    ) -> QueryId {
         let id = QueryId(self.queries.started);
         self.queries.started += 1;
         let query = Query {
             network: network.cloned(),
             hops,
+            through,
+            requests: 0,
             until: now + self.query_timeout,
             step: Step::Choosing,
             asked: HashSet::new(),
@@ -239,7 +271,7 @@ impl Exchange {
         };
         self.queries.running.insert(id, query);
         self.advance(now, id);
-        Ok(id)
+        id
     }
 
     /// Tries the next candidate, or asks the next peer for some, or gives up.
@@ -255,7 +287,8 @@ impl Exchange {
             Some(step) => self.step(id, step),
             None => {
                 if let Some(query) = self.end_query(id) {
-                    self.fail_query(id, query.failure());
+                    let through = query.through;
+                    self.report_failure(id, through, query.failure());
                 }
             }
         }
@@ -308,38 +341,60 @@ impl Exchange {
         if query.asked.len() >= MAX_ASKED {
             return None;
         }
+        if let Some(through) = query.through {
+            return self.ask_for_search(now, id, &through);
+        }
         let networks = match &query.network {
-            Some(network) => std::slice::from_ref(network),
-            None => &self.networks,
+            Some(network) => Arc::new([network.clone()]),
+            None => self.networks.clone(),
         };
         let mut passed_over = query.asked.clone();
         loop {
-            let (network, member) = self.roster.pick(networks, &passed_over, &mut self.rng)?;
+            let (network, member) = self.roster.pick(&networks, &passed_over, &mut self.rng)?;
             passed_over.insert(member.peer);
-            let link = self.links.get(&member.link);
-            let index = link.and_then(|link| link.live()?.index_of(&network));
-            // none, if it was not told yet that we are in the network
-            if let Some(index) = index {
+            // Not one that was not told yet that we are in the network.
+            if let Some(step) = self.request(now, id, &network, member.link) {
+                let query = self.queries.running.get_mut(&id)?;
                 query.asked.insert(member.peer);
-                let hops = query.hops;
-                let request = self.queries.new_request();
-                let limit = MAX_CANDIDATES;
-                let frame = GetPeers {
-                    request,
-                    network: index,
-                    limit,
-                    hops,
-                };
-                self.send(member.link, Frame::GetPeers(frame));
-                let until = now + ASK_TIMEOUT;
-                return Some(Step::Asking {
-                    link: member.link,
-                    request,
-                    network,
-                    until,
-                });
+                return Some(step);
             }
         }
+    }
+
+    fn ask_for_search(&mut self, now: Instant, id: QueryId, through: &PeerId) -> Option<Step> {
+        let query = self.queries.running.get_mut(&id)?;
+        query.requests += 1;
+        let network = query.network.clone()?;
+        if query.requests > MAX_REQUESTS {
+            return None;
+        }
+        let link = self.roster.member(&network, through)?.link;
+        self.request(now, id, &network, link)
+    }
+
+    fn request(
+        &mut self,
+        now: Instant,
+        id: QueryId,
+        network: &NetworkId,
+        link: ConnectionId,
+    ) -> Option<Step> {
+        let index = self.live(link)?.index_of(network)?;
+        let hops = self.queries.running.get(&id)?.hops;
+        let request = self.queries.new_request();
+        let frame = GetPeers {
+            request,
+            network: index,
+            limit: MAX_CANDIDATES,
+            hops,
+        };
+        self.send(link, Frame::GetPeers(frame));
+        Some(Step::Asking {
+            link,
+            request,
+            network: network.clone(),
+            until: now + ASK_TIMEOUT,
+        })
     }
 
     /// Asks again, once, those who named candidates to which there was no path.
@@ -430,9 +485,11 @@ impl Exchange {
             }
             _ => {}
         }
+        let is_search = query.through.is_some();
         self.abandon(unused);
         self.note(id, peer, error);
-        match self.ask(now, id) {
+        let step = if is_search { None } else { self.ask(now, id) };
+        match step {
             Some(step) => self.step(id, step),
             None => self.advance(now, id),
         }
@@ -493,7 +550,6 @@ impl Exchange {
             return; // superseded
         }
         if query.until <= now {
-            self.end_query(id);
             return self.fail_query(id, QueryError::Timeout(self.query_timeout));
         }
         match query.stage() {
@@ -508,19 +564,19 @@ impl Exchange {
     /// Ends all queries of a kind.
     pub(super) fn fail_queries(&mut self, is_over: impl Fn(&Query) -> bool, error: QueryError) {
         while let Some(id) = self.queries.find(&is_over) {
-            self.end_query(id);
             self.fail_query(id, error.clone());
         }
     }
 
     /// Ends the query that tries this peer, which has become a peer in these networks.
-    pub(super) fn end_found(&mut self, peer: &PeerId, networks: &[NetworkId]) -> Option<QueryId> {
+    pub(super) fn end_found(&mut self, peer: &PeerId, networks: &[NetworkId]) -> Option<Origin> {
         let id = self.queries.attempting(peer)?;
         let network = self.queries.running.get(&id)?.network();
         if network.is_some_and(|network| !networks.contains(network)) {
             return None;
         }
-        self.end_query(id).map(|_| id)
+        let through = self.end_query(id)?.through;
+        Some(through.map_or(Origin::Found(id), |through| Origin::Chosen { through }))
     }
 
     /// Removes a query, with the attempt that it was at.
@@ -531,8 +587,17 @@ impl Exchange {
         Some(query)
     }
 
-    fn fail_query(&mut self, query: QueryId, error: QueryError) {
+    fn fail_query(&mut self, id: QueryId, error: QueryError) {
+        if let Some(query) = self.end_query(id) {
+            self.report_failure(id, query.through, error);
+        }
+    }
+
+    fn report_failure(&mut self, query: QueryId, through: Option<PeerId>, error: QueryError) {
         tracing::debug!(%query, %error, "query failed");
-        self.event(PxpEvent::QueryFailed { query, error });
+        match (&mut self.view, through) {
+            (Some(view), Some(_)) => view.on_query_failed(),
+            _ => self.event(PxpEvent::QueryFailed { query, error }),
+        }
     }
 }

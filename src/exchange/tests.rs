@@ -17,6 +17,7 @@ mod networks;
 mod signaling;
 mod stun;
 mod tokens;
+mod view;
 mod walks;
 mod world;
 

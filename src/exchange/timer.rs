@@ -15,6 +15,7 @@ use crate::id::QueryId;
 pub(super) enum Timer {
     Link(ConnectionId),
     Query(QueryId),
+    View,
     /// Of sessions, introductions and remembered offers.
     Expiries,
 }

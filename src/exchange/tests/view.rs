@@ -1,0 +1,132 @@
+//! The maintained view: nodes that dial one other find the rest, keep enough of them, and find others when
+//! these go.
+
+use super::*;
+use crate::config::View;
+
+/// Nodes that keep a view, the first of which all others dial at once.
+fn crowd(seed: u64, n: usize) -> Sim {
+    let mut sim = Sim::new(seed);
+    sim.has_signaling = true;
+    sim.add(config().with_view(View::default().with_max_incoming(n)));
+    for node in 1..n {
+        sim.add(config().with_view(View::default()));
+        let _: ConnectionId = sim.link(node, 0);
+    }
+    sim
+}
+
+fn kinds(sim: &Sim, node: usize) -> [usize; 3] {
+    sim.nodes[node].core.kinds()
+}
+
+/// Those that are alive and have not chosen as many as they want.
+fn unfilled(sim: &Sim) -> usize {
+    let nodes = (0..sim.nodes.len()).filter(|node| sim.is_alive(*node));
+    nodes.filter(|node| kinds(sim, *node)[0] < 6).count()
+}
+
+#[test]
+fn all_who_begin_at_once_with_one_node_fill_up_and_leave_it_alone() {
+    for seed in 0..10 {
+        let mut sim = crowd(seed, 60);
+        sim.run_until("a full view everywhere", |sim| unfilled(sim) == 0);
+        sim.run(70 * SECOND);
+        for node in 1..60 {
+            let [chosen, incoming, bootstraps] = kinds(&sim, node);
+            assert_eq!((chosen, bootstraps), (6, 0), "seed {seed}, node {node}");
+            assert!(incoming <= 12, "{incoming}, seed {seed}, node {node}");
+        }
+        let [_, incoming, _] = kinds(&sim, 0);
+        assert!(
+            incoming < 30,
+            "{incoming} at the bootstrap node, seed {seed}"
+        );
+        sim.end();
+    }
+}
+
+#[test]
+fn the_application_hears_of_peers_and_not_of_how_they_were_looked_for() {
+    let mut sim = crowd(1, 30);
+    sim.run(60 * SECOND);
+    for node in 1..30 {
+        for event in &sim.nodes[node].events {
+            let is_known = matches!(
+                event,
+                PxpEvent::Connected {
+                    origin: Origin::Chosen { .. } | Origin::Introduced { .. } | Origin::Dialed,
+                    ..
+                } | PxpEvent::Disconnected { .. }
+            );
+            assert!(is_known, "{event:?}");
+        }
+    }
+    sim.end();
+}
+
+#[test]
+fn when_the_first_node_and_half_of_all_vanish_the_others_fill_up_again() {
+    for seed in 0..5 {
+        let mut sim = crowd(seed, 60);
+        sim.run(60 * SECOND);
+        (0..30).for_each(|node| sim.vanish(node));
+        sim.run(20 * SECOND);
+        sim.run_until("a full view everywhere", |sim| unfilled(sim) == 0);
+        sim.end();
+    }
+}
+
+#[test]
+fn who_has_lost_everybody_dials_the_node_it_began_with() {
+    for seed in 0..20 {
+        let mut sim = crowd(seed, 2);
+        sim.run(SECOND);
+        assert_eq!(kinds(&sim, 1), [0, 0, 1]);
+        sim.cut(sim.between(0, 1));
+        sim.run(SECOND);
+        sim.run_until("a link to it again", |sim| kinds(sim, 1) == [0, 0, 1]);
+        let [_, incoming, _] = kinds(&sim, 0);
+        assert_eq!(incoming, 1, "seed {seed}");
+        sim.end();
+    }
+}
+
+#[test]
+fn so_many_may_come_and_no_more() {
+    for incoming in [2, 3, 4] {
+        let mut sim = Sim::new(1);
+        sim.add(config().with_view(View::default().with_max_incoming(3)));
+        for node in 1..=incoming {
+            sim.add(config());
+            sim.connect(node, 0);
+        }
+        assert_eq!(kinds(&sim, 0), [0, incoming.min(3), 0]);
+        sim.end();
+    }
+}
+
+#[test]
+fn twelve_peers_come_at_once_and_then_one_in_thirty_seconds() {
+    let mut sim = crowd(1, 12);
+    sim.run(500 * SECOND);
+    let accepting = |sim: &Sim| {
+        (0..12)
+            .filter(|node| sim.nodes[*node].core.accepts())
+            .count()
+    };
+    assert_eq!(accepting(&sim), 12, "all have rested");
+    for introduced in 1..=14 {
+        let now = sim.now;
+        sim.tell(3, |core, _| core.note_introduction(now));
+        assert_eq!(sim.nodes[3].core.accepts(), introduced < 12, "{introduced}");
+    }
+    sim.run(29 * SECOND);
+    assert!(!sim.nodes[3].core.accepts());
+    sim.run(2 * SECOND);
+    assert!(sim.nodes[3].core.accepts());
+    let now = sim.now;
+    sim.tell(3, |core, _| core.note_introduction(now));
+    assert!(!sim.nodes[3].core.accepts());
+    sim.end();
+}
