@@ -22,6 +22,12 @@ impl NetworkId {
     /// The longest name, in bytes.
     pub const MAX_LEN: usize = 255;
 
+    /// The one network of a simulation.
+    #[cfg(feature = "simulator")]
+    pub(crate) fn simulated() -> Self {
+        Self("simulated".into())
+    }
+
     /// The name itself.
     pub fn as_str(&self) -> &str {
         &self.0

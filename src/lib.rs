@@ -24,6 +24,8 @@ mod rate;
 mod reach;
 mod route;
 mod signaling;
+#[cfg(feature = "simulator")]
+pub mod simulator;
 mod transport;
 mod wire;
 

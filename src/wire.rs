@@ -16,6 +16,8 @@ mod tests;
 
 use prost::Message;
 
+#[cfg(feature = "simulator")]
+pub(crate) use self::signal_body::{decode as decode_signal, encode as encode_signal};
 pub(crate) use self::{decoder::Decoder, envelope::Signer};
 use crate::{error::ProtocolError, message::Frame};
 

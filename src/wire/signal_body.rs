@@ -11,7 +11,7 @@ use super::{
 use crate::message::{Description, SignalBody, SignalContent};
 
 /// `None` if it is no signal, or one of a kind unknown to this version.
-pub(super) fn decode(bytes: &[u8]) -> Option<SignalBody> {
+pub(crate) fn decode(bytes: &[u8]) -> Option<SignalBody> {
     let body = generated::SignalBody::decode(bytes).ok()?;
     Some(SignalBody {
         to: PeerId::from_bytes(&body.to).ok()?,
@@ -30,7 +30,7 @@ pub(super) fn decode(bytes: &[u8]) -> Option<SignalBody> {
     })
 }
 
-pub(super) fn encode(body: &SignalBody) -> Vec<u8> {
+pub(crate) fn encode(body: &SignalBody) -> Vec<u8> {
     let content = match &body.content {
         SignalContent::Offer(description) => {
             let (sdp, addresses) = write_description(description);
