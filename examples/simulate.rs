@@ -27,9 +27,9 @@ struct Arguments {
     #[arg(long, default_value_t = 0.2)]
     sybils: f64,
     /// What nodes do to have peers
-    #[arg(long, value_enum, default_value = "manual")]
+    #[arg(long, value_enum, default_value = "view")]
     policy: PolicyName,
-    /// How many peers a node wants
+    /// How many peers a node wants, if its application asks for them
     #[arg(long, default_value_t = 8)]
     peers: usize,
     /// The share of attempts to connect that fail by chance
@@ -47,6 +47,8 @@ struct Arguments {
 enum PolicyName {
     /// The application asks for one peer after the other
     Manual,
+    /// Nodes keep a view by themselves
+    View,
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
@@ -60,6 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         PolicyName::Manual => Policy::Manual {
             peers: arguments.peers,
         },
+        PolicyName::View => Policy::View,
     };
     let options = Options::new(arguments.scenario, arguments.nodes)
         .with_seed(arguments.seed)

@@ -1,9 +1,13 @@
 //! What nodes do to have peers. The world knows no more of it than this module tells.
 
+use super::node::Link;
 use crate::{
-    config::{Config, Limits},
+    config::{Config, Limits, View},
     id::NetworkId,
 };
+
+/// How many may come at a time to the node through which all others join.
+const BOOTSTRAP_PLACES: usize = 100_000;
 
 /// What a node does to have peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +19,8 @@ pub enum Policy {
         /// How many peers it wants.
         peers: usize,
     },
+    /// The node keeps [`View::default`] by itself.
+    View,
 }
 
 impl Policy {
@@ -22,31 +28,34 @@ impl Policy {
     pub(super) fn config(self) -> Config {
         match self {
             Self::Manual { .. } => Config::new(NetworkId::simulated()),
+            Self::View => Config::new(NetworkId::simulated()).with_view(View::default()),
         }
     }
 
     /// What the node is configured to do through which all others join.
     pub(super) fn bootstrap_config(self) -> Config {
+        // Whoever starts without an introducer it has to take in, however many they are.
+        let limits = Limits::default().with_max_peers(usize::MAX);
+        let config = Config::new(NetworkId::simulated()).with_limits(limits);
         match self {
-            // Whoever starts without an introducer it has to take in, however many they are.
-            Self::Manual { .. } => {
-                let limits = Limits::default().with_max_peers(usize::MAX);
-                Config::new(NetworkId::simulated()).with_limits(limits)
-            }
+            Self::Manual { .. } => config,
+            Self::View => config.with_view(View::default().with_max_incoming(BOOTSTRAP_PLACES)),
         }
     }
 
-    /// Whether the application of an ordinary node with so many peers starts a query.
-    pub(super) fn wants_query(self, peers: usize) -> bool {
-        match self {
-            Self::Manual { peers: wanted } => peers < wanted,
-        }
+    /// Whether the application of an ordinary node with these links starts a query.
+    pub(super) fn wants_query(self, links: &[Link]) -> bool {
+        matches!(self, Self::Manual { .. }) && !self.is_at_target(links)
     }
 
     /// Whether an ordinary node has all the peers that it is to have.
-    pub(super) fn is_at_target(self, peers: usize) -> bool {
+    pub(super) fn is_at_target(self, links: &[Link]) -> bool {
         match self {
-            Self::Manual { peers: wanted } => peers >= wanted,
+            Self::Manual { peers: wanted } => links.len() >= wanted,
+            Self::View => {
+                let chosen = links.iter().filter(|link| link.is_own_choice);
+                chosen.count() >= View::default().chosen
+            }
         }
     }
 }

@@ -137,7 +137,7 @@ impl World {
 
     /// Whether an honest node has all the peers that it is to have.
     pub(super) fn is_at_target(&self, node: &Node) -> bool {
-        self.policy.is_at_target(node.links.len())
+        self.policy.is_at_target(&node.links)
     }
 
     pub(super) fn rng(&mut self) -> &mut StdRng {
@@ -187,7 +187,7 @@ impl World {
         if let Some(node) = self.nodes.get_mut(id.0)
             && node.role == Role::Ordinary
             && !node.is_asking
-            && policy.wants_query(node.links.len())
+            && policy.wants_query(&node.links)
         {
             node.is_asking = node.mind.start_query(now).is_ok();
         }
@@ -230,11 +230,11 @@ impl World {
         };
         match event {
             PxpEvent::Connected { peer, origin, .. } => {
-                let is_own_choice = matches!(origin, Origin::Found(_));
+                let is_own_choice = matches!(origin, Origin::Found(_) | Origin::Chosen { .. });
                 node.is_asking &= !is_own_choice;
                 let to = NodeId::of_peer(&peer);
                 node.links.extend(to.map(|to| Link { to, is_own_choice }));
-                if policy.is_at_target(node.links.len()) {
+                if policy.is_at_target(&node.links) {
                     let queries = node.tally.queries;
                     node.tally.queries_to_fill.get_or_insert(queries);
                 }
