@@ -331,6 +331,9 @@ impl Exchange {
     /// The introduction of a peer is over, and what is left of its set-up. Who it was by.
     pub(super) fn end_introduction(&mut self, peer: &PeerId) -> Option<PeerId> {
         let introduction = self.answers.forget(peer)?;
+        if let Some(view) = &mut self.view {
+            view.on_introduction_over();
+        }
         self.abandon(introduction.setup);
         Some(introduction.by)
     }

@@ -169,6 +169,11 @@ impl View {
         self.full_until = Some(latest.min(from + INCOMING_INTERVAL));
     }
 
+    /// One that was told so has come, or will not.
+    pub(super) fn on_introduction_over(&mut self) {
+        self.is_due = true;
+    }
+
     fn burst(&self) -> u32 {
         u32::try_from(self.wanted.max_incoming.min(MAX_BURST)).unwrap_or_default()
     }

@@ -130,3 +130,24 @@ fn twelve_peers_come_at_once_and_then_one_in_thirty_seconds() {
     assert!(!sim.nodes[3].core.accepts());
     sim.end();
 }
+
+#[test]
+fn a_place_that_was_kept_for_who_does_not_come_is_free_again() {
+    for seed in 0..20 {
+        let mut sim = Sim::signaling(seed, 2);
+        sim.add(config().with_view(View::default().with_chosen(0).with_max_incoming(2)));
+        let _: ConnectionId = sim.connect(0, 1);
+        let _: ConnectionId = sim.connect(1, 2);
+        (sim.nodes[2].is_punchable, sim.nodes[2].is_reachable) = (false, false);
+        let query = sim.start_query(0);
+        sim.run(SECOND);
+        assert!(!sim.nodes[2].core.accepts(), "seed {seed}");
+        sim.run(40 * SECOND);
+        assert!(
+            sim.outcome(0, query)
+                .is_some_and(|outcome| outcome.is_err())
+        );
+        assert!(sim.nodes[2].core.accepts(), "seed {seed}");
+        sim.end();
+    }
+}
