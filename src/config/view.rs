@@ -22,7 +22,7 @@ impl Default for View {
 
 impl View {
     /// How many peers the node looks for in each of its networks, and replaces when they go. Default: 6,
-    /// with which a network of many thousand nodes stays whole when half of them go.
+    /// with which a simulated network of 1,000 stayed whole, but for 2 in 100, when 60 in 100 of them went.
     pub fn with_chosen(mut self, peers: usize) -> Self {
         self.chosen = peers;
         self
