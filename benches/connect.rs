@@ -7,10 +7,12 @@
 
 #[path = "../src"]
 mod source {
+    pub(crate) mod certificate;
     pub(crate) mod config;
     pub(crate) mod error;
     pub(crate) mod event;
     pub(crate) mod id;
+    pub(crate) mod known;
     pub(crate) mod message;
     pub(crate) mod rate;
     pub(crate) mod reach;
@@ -40,7 +42,7 @@ use self::{
     common::{PATIENCE, Process, Result, median, milliseconds, quantile, report},
     floor::Floor,
     source::{
-        config, error, event, id, message, rate,
+        certificate, config, error, event, id, known, message, rate,
         reach::{self, Reach},
         route, signaling, transport,
     },

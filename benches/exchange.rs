@@ -5,11 +5,14 @@
 
 #[path = "../src"]
 mod source {
+    #[cfg(feature = "webrtc")]
+    pub(crate) mod certificate;
     pub(crate) mod config;
     pub(crate) mod error;
     pub(crate) mod event;
     pub(crate) mod exchange;
     pub(crate) mod id;
+    pub(crate) mod known;
     pub(crate) mod message;
     pub(crate) mod rate;
     pub(crate) mod reach;
@@ -24,12 +27,15 @@ use peak_alloc::PeakAlloc;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use web_time::Instant;
 
+#[cfg(feature = "webrtc")]
+use self::source::certificate;
 use self::source::{
     config::{self, Config, Limits, Rate},
     error::{self, SignalError},
     event::{self, Via},
     exchange::{self, Established, Exchange, Input, Output, Side},
     id::{self, NetworkId, NetworkTag, RequestId, Salt, SessionId},
+    known,
     message::{self, Envelope, Frame, GetPeers, Hello, Path, Seal, Signal, SignalBody},
     rate, reach, signaling, wire,
 };

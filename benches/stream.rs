@@ -7,10 +7,12 @@
 
 #[path = "../src"]
 mod source {
+    pub(crate) mod certificate;
     pub(crate) mod config;
     pub(crate) mod error;
     pub(crate) mod event;
     pub(crate) mod id;
+    pub(crate) mod known;
     pub(crate) mod message;
     pub(crate) mod rate;
     pub(crate) mod reach;
@@ -41,7 +43,7 @@ use pxp::{PxpEvent, Via};
 use self::{
     common::{Process, Result, median, report},
     source::{
-        config, error, event, id, message, rate, reach, signaling, transport,
+        certificate, config, error, event, id, known, message, rate, reach, signaling, transport,
         transport::webrtc::long_path,
     },
 };

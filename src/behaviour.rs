@@ -35,6 +35,7 @@ use crate::{
     exchange::{Established, Exchange, Input, Output, Side},
     handler::{FromLink, Handler, Role, ToLink},
     id::{NetworkId, QueryId},
+    known::{self, KnownPeer, KnownPeers},
     route::{self, BehaviourPort, Duplex},
     wire::Signer,
 };
@@ -53,7 +54,9 @@ pub struct Behaviour {
     port: Option<BehaviourPort>,
     /// Where to listen on our own account; decided at the first poll.
     listens: Option<Vec<ListenOpts>>,
-    /// Dials of the caller's streams that the swarm was not yet asked for.
+    /// Peers that are worth keeping for the next start.
+    known_peers: KnownPeers,
+    /// Dials of known peers and of the caller's streams that the swarm was not yet asked for.
     dials: VecDeque<DialOpts>,
     /// The caller's streams that are being dialed or are connections, until they end.
     streams: HashMap<ConnectionId, Multiaddr>,
@@ -70,14 +73,19 @@ impl Behaviour {
     /// are refused.
     ///
     /// `key` is the swarm's own: signals are signed with it.
-    pub fn new(key: &Keypair, config: Config) -> Self {
+    pub fn new(key: &Keypair, mut config: Config) -> Self {
         let local = key.public().to_peer_id();
+        let mut known_peers = std::mem::take(&mut config.known_peers);
+        known_peers.retain(|known| known.peer != local);
+        let known_peers = KnownPeers::new(known_peers);
+        let dials = known_peers.best().map(dial_known).collect();
         let rng = StdRng::from_rng(&mut rand::rng());
         Self {
             exchange: Exchange::new(local, Box::new(Signer::new(key.clone())), config, rng),
             port: None,
             listens: None,
-            dials: VecDeque::new(),
+            known_peers,
+            dials,
             streams: HashMap::new(),
             listen_addresses: ListenAddresses::default(),
             external_addresses: ExternalAddresses::default(),
@@ -161,6 +169,14 @@ impl Behaviour {
     /// The peers in one network, in no order.
     pub fn peers_in(&self, network: &NetworkId) -> impl ExactSizeIterator<Item = &PeerId> {
         self.exchange.peers_in(network)
+    }
+
+    /// The peers that are worth keeping for [`Config::with_known_peers`] at the next start: of those that this
+    /// node has chosen by itself, see [`Config::with_view`], or its application has dialed, those that can
+    /// be dialed; 32 at most, those with the longest standing first. Peers that came by themselves are not among
+    /// them.
+    pub fn known_peers(&self) -> Vec<KnownPeer> {
+        self.known_peers.list(known::now())
     }
 
     /// The networks that this node takes part in.
@@ -269,6 +285,21 @@ impl Behaviour {
         listens.pop()
     }
 
+    /// Remembers peers that come and go.
+    fn note(&mut self, event: &PxpEvent) {
+        match event {
+            PxpEvent::Connected { peer, .. } => {
+                let addresses = self.exchange.addresses_of(peer);
+                let now = known::now();
+                self.known_peers.on_connected(now, *peer, addresses);
+            }
+            PxpEvent::Disconnected { peer } => {
+                self.known_peers.on_disconnected(known::now(), peer);
+            }
+            _ => {}
+        }
+    }
+
     /// What the swarm is to do for the core, if it is for the swarm to do.
     fn translate(&mut self, output: Output) -> Option<ToSwarm<PxpEvent, ToLink>> {
         let notify = |peer_id, connection, event| ToSwarm::NotifyHandler {
@@ -277,7 +308,10 @@ impl Behaviour {
             event,
         };
         Some(match output {
-            Output::Event(event) => ToSwarm::GenerateEvent(event),
+            Output::Event(event) => {
+                self.note(&event);
+                ToSwarm::GenerateEvent(event)
+            }
             Output::Send {
                 peer,
                 connection,
@@ -475,6 +509,13 @@ impl NetworkBehaviour for Behaviour {
             }
         }
     }
+}
+
+fn dial_known(known: &KnownPeer) -> DialOpts {
+    DialOpts::peer_id(known.peer)
+        .addresses(known.addresses.clone())
+        .override_dial_concurrency_factor(NonZeroU8::MIN)
+        .build()
 }
 
 fn side(endpoint: &ConnectedPoint) -> Side {

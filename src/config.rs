@@ -10,7 +10,11 @@ pub use self::{
     ice_server::{IceServer, IceServerError},
     view::View,
 };
-use crate::{error::JoinError, id::NetworkId, message::MAX_NETWORKS, reach::Reach};
+#[cfg(feature = "webrtc")]
+use crate::certificate::Certificate;
+use crate::{
+    error::JoinError, id::NetworkId, known::KnownPeer, message::MAX_NETWORKS, reach::Reach,
+};
 
 mod ice_server;
 mod view;
@@ -31,6 +35,9 @@ pub struct Config {
     pub(crate) reach: Reach,
     pub(crate) stun: Stun,
     pub(crate) view: Option<View>,
+    pub(crate) known_peers: Vec<KnownPeer>,
+    #[cfg(feature = "webrtc")]
+    pub(crate) certificate: Option<Certificate>,
 }
 
 /// Whom this node asks how it looks from outside, and whether it tells others.
@@ -55,6 +62,9 @@ impl Config {
             reach: Reach::default(),
             stun: Stun::default(),
             view: None,
+            known_peers: Vec::new(),
+            #[cfg(feature = "webrtc")]
+            certificate: None,
         }
     }
 
@@ -134,6 +144,24 @@ impl Config {
     /// peer. It does not yet hold off whoever runs many nodes in order to surround this one.
     pub fn with_view(mut self, view: View) -> Self {
         self.view = Some(view);
+        self
+    }
+
+    /// What the node shows to those who dial it by webrtc-direct, for which it takes the transport of
+    /// [`pxp::new`](crate::new). Default: a new one at each start, with which the node has new addresses.
+    #[cfg(feature = "webrtc")]
+    pub fn with_certificate(mut self, certificate: Certificate) -> Self {
+        self.certificate = Some(certificate);
+        self
+    }
+
+    /// Peers that were worth keeping at the end of an earlier run: [`Behaviour::known_peers`] then. The two of
+    /// the longest standing are dialed at the swarm's first poll, as if the application did. Whoever can
+    /// reach a network in this way depends on no node that all begin with. Default: none.
+    ///
+    /// [`Behaviour::known_peers`]: crate::Behaviour::known_peers
+    pub fn with_known_peers(mut self, peers: impl IntoIterator<Item = KnownPeer>) -> Self {
+        self.known_peers = peers.into_iter().collect();
         self
     }
 

@@ -188,7 +188,7 @@ pub enum Refusal {
     /// The signal does not hold.
     #[error("the signal is not valid")]
     BadSignal,
-    /// It ends its peer exchange.
+    /// It ends its peer exchange, or has given up the session.
     #[error("it ends its peer exchange")]
     Closing,
     /// It found fault with what we sent.

@@ -13,12 +13,15 @@
 use libp2p::identity::Keypair;
 
 mod behaviour;
+#[cfg(feature = "webrtc")]
+mod certificate;
 mod config;
 mod error;
 mod event;
 mod exchange;
 mod handler;
 mod id;
+mod known;
 mod message;
 mod rate;
 mod reach;
@@ -30,6 +33,8 @@ mod transport;
 mod wire;
 
 pub use behaviour::Behaviour;
+#[cfg(feature = "webrtc")]
+pub use certificate::{Certificate, CertificateError};
 pub use config::{
     Candidate, Candidates, Config, IceServer, IceServerError, Incoming, Limits, Rate, View,
 };
@@ -40,6 +45,7 @@ pub use error::{
 pub use event::{NatMapping, Origin, PxpEvent, Via};
 pub use handler::PROTOCOL_NAME;
 pub use id::{NetworkId, NetworkIdError, QueryId};
+pub use known::KnownPeer;
 pub use reach::Reach;
 pub use route::Duplex;
 pub use transport::Transport;
@@ -55,7 +61,7 @@ pub use transport::Transport;
 /// panic. An application that installs its own does so before.
 pub fn new(key: &Keypair, config: Config) -> (Transport, Behaviour) {
     let (behaviour_port, transport_port) = route::ports();
-    let transport = Transport::new(key, transport_port, config.stun.clone());
+    let transport = Transport::new(key, transport_port, &config);
     let behaviour = Behaviour::new(key, config).with_port(behaviour_port);
     (transport, behaviour)
 }

@@ -29,6 +29,17 @@ pub(crate) fn host_of(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// The network of a public address that one operator is likely to have to itself: the first 16 bits of an
+/// IPv4 address, 32 of an IPv6 address. Addresses that many hosts share the world over tell nothing.
+pub(crate) fn subnet_of(ip: IpAddr) -> Option<IpAddr> {
+    let ip = ip.to_canonical();
+    let is_public = Reach::of_ip(ip) == Some(Reach::Global);
+    is_public.then(|| match ip {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() >> 16 << 16).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 96 << 96).into(),
+    })
+}
+
 impl Reach {
     /// How far an address reaches. `None` if nowhere: unspecified, multicast, broadcast,
     /// documentation.

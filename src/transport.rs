@@ -21,7 +21,7 @@ use libp2p::{
 };
 
 use crate::{
-    config::Stun,
+    config::Config,
     route::{self, TransportPort},
 };
 
@@ -56,7 +56,7 @@ pub struct Transport {
 
 impl Transport {
     #[cfg_attr(not(feature = "webrtc"), expect(unused_variables))]
-    pub(crate) fn new(key: &Keypair, port: TransportPort, stun: Stun) -> Self {
+    pub(crate) fn new(key: &Keypair, port: TransportPort, config: &Config) -> Self {
         #[cfg(feature = "webrtc")]
         port.set_signaling();
         Self {
@@ -64,9 +64,9 @@ impl Transport {
             port,
             accepted: ListenerId::next(),
             #[cfg(feature = "webrtc")]
-            signaled: webrtc::Signaled::new(stun),
+            signaled: webrtc::Signaled::new(config.stun.clone()),
             #[cfg(feature = "webrtc")]
-            direct: direct::Direct::new(key),
+            direct: direct::Direct::new(key, config.certificate.clone()),
         }
     }
 

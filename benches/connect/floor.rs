@@ -28,7 +28,7 @@ use tokio::{
 
 use crate::{
     common::{self, Result},
-    config::Stun,
+    config::Config,
     reach::Reach,
     route::{self, BehaviourPort},
     signaling::{Command, Notice, SetupId},
@@ -60,7 +60,8 @@ impl Floor {
         let mut incoming = BufReader::new(read).split(END);
         let key = Keypair::generate_ed25519();
         let (port, transport_port) = route::ports();
-        let transport = Transport::new(&key, transport_port, Stun::default());
+        let config = Config::new("floor".parse()?);
+        let transport = Transport::new(&key, transport_port, &config);
         send(&mut outgoing, &key.public().to_peer_id().to_string()).await?;
         let remote = receive(&mut incoming).await?.parse()?;
         let setups = 0;

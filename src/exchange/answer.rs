@@ -55,13 +55,21 @@ struct Introduction {
     negotiation: Negotiation,
     /// What the transport is to abandon unless the peer comes by it.
     setup: Option<SetupId>,
-    /// The addresses in an offer that waits for the transport to describe our end.
-    unanswered: Option<Vec<Multiaddr>>,
+    /// Where the offerer is dialed, as it says.
+    addresses: Vec<Multiaddr>,
+    /// Whether the offer waits for the transport to describe our end.
+    is_unanswered: bool,
 }
 
 impl Answers {
     pub(super) fn contains(&self, peer: &PeerId) -> bool {
         self.introduced.contains_key(peer)
+    }
+
+    /// Where a peer is dialed that was introduced, as it says.
+    pub(super) fn addresses(&self, peer: &PeerId) -> Option<&[Multiaddr]> {
+        let introduction = self.introduced.get(peer)?;
+        Some(&introduction.addresses)
     }
 
     /// Until when an introduced peer may come.
@@ -114,8 +122,7 @@ impl Answers {
     /// What is negotiated by this set-up, once the offer is answered.
     pub(super) fn negotiation(&mut self, setup: &SetupId) -> Option<&mut Negotiation> {
         let introduction = self.by_setup(setup)?;
-        let is_answered = introduction.unanswered.is_none();
-        is_answered.then_some(&mut introduction.negotiation)
+        (!introduction.is_unanswered).then_some(&mut introduction.negotiation)
     }
 
     /// Forgets the set-up by which `peer` may come.
@@ -222,12 +229,10 @@ impl Exchange {
         let link = self.links.get(&link).ok_or(Refusal::Gone)?;
         let (by, reach) = (link.peer, link.reach);
         let is_signaled = self.has_signaling && !offer.sdp.is_empty();
-        let (answer, unanswered) = match is_signaled {
-            true => (None, Some(offer.addresses)),
-            false => (
-                Some(self.answer(&peer, None, offer.addresses, reach)?),
-                None,
-            ),
+        let addresses = offer.addresses;
+        let answer = match is_signaled {
+            true => None,
+            false => Some(self.answer(&peer, None, addresses.clone(), reach)?),
         };
         self.end_introduction(&peer);
         let setup = is_signaled.then(|| self.new_setup(peer));
@@ -237,7 +242,8 @@ impl Exchange {
             keeps_place: !self.roster.contains(&peer),
             negotiation: negotiation.clone(),
             setup,
-            unanswered,
+            addresses,
+            is_unanswered: is_signaled,
         });
         self.wake_expiries();
         if let Some(view) = &mut self.view {
@@ -255,9 +261,10 @@ impl Exchange {
         let Some(introduction) = self.answers.by_setup(setup) else {
             return;
         };
-        let Some(offered) = introduction.unanswered.take() else {
+        if !std::mem::take(&mut introduction.is_unanswered) {
             return;
-        };
+        }
+        let offered = introduction.addresses.clone();
         if sdp.is_none() {
             introduction.setup = None;
         }
@@ -320,8 +327,8 @@ impl Exchange {
     /// connection which is greeted only now, and is coming back.
     pub(super) fn end_introduction_by(&mut self, peer: &PeerId, via: Via) -> Option<PeerId> {
         let introduction = self.answers.introduced.get(peer)?;
-        let is_coming = introduction.unanswered.is_some()
-            || via == Via::Signaled && introduction.setup.is_some();
+        let is_coming =
+            introduction.is_unanswered || via == Via::Signaled && introduction.setup.is_some();
         match is_coming {
             true => None,
             false => self.end_introduction(peer),

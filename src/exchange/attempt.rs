@@ -11,11 +11,11 @@ use super::{
     Exchange, Output,
     address::signaled,
     negotiation::Negotiation,
-    query::{Prospect, Queries},
+    query::{Prospect, Queries, Query},
 };
 use crate::{
-    error::{AttemptError, SignalError},
-    id::QueryId,
+    error::{AttemptError, Refusal, SignalError},
+    id::{QueryId, SessionId},
     message::{Description, Frame, Path, Seal, Signal, SignalContent},
     reach::Reach,
     signaling::{Command, SetupId},
@@ -37,6 +37,8 @@ pub(super) struct Attempt {
     pub(super) until: Instant,
     /// `None` for a candidate that is dialed on an introducer's word.
     pub(super) offer: Option<Offer>,
+    /// Where it said that it is dialed.
+    pub(super) addresses: Vec<Multiaddr>,
 }
 
 /// What is sent to a candidate, and the way it takes.
@@ -74,6 +76,13 @@ impl Stage {
 impl Attempt {
     pub(super) fn take_setup(&mut self) -> Option<SetupId> {
         self.offer.as_mut()?.setup.take()
+    }
+
+    /// The session in which the candidate may still count on us.
+    pub(super) fn waiting(&self) -> Option<(ConnectionId, SessionId)> {
+        let is_over = matches!(self.stage, Stage::Describing | Stage::Greeting(_));
+        let negotiation = &self.offer.as_ref().filter(|_| !is_over)?.negotiation;
+        Some((negotiation.link, negotiation.session))
     }
 
     /// The link of who introduced a candidate that has answered, and to which no path was found by
@@ -161,6 +170,7 @@ impl Exchange {
                 stage: Stage::Expecting,
                 until: until.min(now + CONNECT_TIMEOUT),
                 offer: None,
+                addresses: Vec::new(),
             });
         }
         let reach = self
@@ -172,12 +182,13 @@ impl Exchange {
             Path::Signals(token) => token,
             Path::Vouched(addresses) => {
                 let addresses = self.addresses.to_dial(addresses, &peer, reach);
-                let (stage, until) = self.dial(now, peer, addresses)?;
+                let (stage, until) = self.dial(now, peer, addresses.clone())?;
                 return Ok(Attempt {
                     peer,
                     stage,
                     until,
                     offer: None,
+                    addresses,
                 });
             }
         };
@@ -206,6 +217,7 @@ impl Exchange {
             stage,
             until: now + OFFER_TIMEOUT,
             offer: Some(offer),
+            addresses: Vec::new(),
         })
     }
 
@@ -244,6 +256,26 @@ impl Exchange {
         Ok((Stage::Dialing(None), now + CONNECT_TIMEOUT))
     }
 
+    /// Tells a candidate that we have given it up, so that it does not keep a place for us, nor wait.
+    pub(super) fn withdraw(&mut self, waiting: Option<(ConnectionId, SessionId)>) {
+        if let Some((introducer, session)) = waiting
+            && self.live(introducer).is_some()
+        {
+            self.refuse_session(introducer, session, Refusal::Closing);
+        }
+    }
+
+    /// An offerer has given us up.
+    pub(super) fn on_withdrawn(&mut self, now: Instant, offerer: &PeerId) {
+        self.end_introduction(offerer);
+        if let Some(id) = self.queries.attempting(offerer)
+            && let Some(query) = self.queries.running.get(&id)
+            && query.stage() == Some(Stage::Expecting)
+        {
+            self.fail_attempt(now, id, AttemptError::NoConnection);
+        }
+    }
+
     /// A signal came in the session of an attempt: its answer, or one more address of a candidate
     /// that we may reach by signals.
     pub(super) fn on_answer(&mut self, now: Instant, id: QueryId, signal: &Signal) {
@@ -266,6 +298,7 @@ impl Exchange {
             }
             _ if !is_due => return,
             Ok(SignalContent::Answer(answer)) => {
+                attempt.addresses.clone_from(&answer.addresses);
                 let unused = offer.setup.take_if(|_| answer.sdp.is_empty());
                 let offer = offer.clone();
                 self.abandon(unused);
@@ -317,6 +350,19 @@ impl Exchange {
             self.abandon(unused);
             self.set_stage(id, Stage::Greeting(connection), now + CONNECT_TIMEOUT);
         }
+    }
+
+    /// Where a candidate is dialed that is being tried, as it said in its answer, or in an offer of its own to
+    /// which ours has yielded.
+    pub(super) fn addresses_of_attempt(&self, peer: &PeerId) -> Vec<Multiaddr> {
+        let query = self.queries.attempting(peer);
+        let query = query.and_then(|id| self.queries.running.get(&id));
+        let attempt = query.and_then(Query::attempt);
+        let answered = attempt.map(|attempt| attempt.addresses.as_slice());
+        let answered = answered.filter(|addresses| !addresses.is_empty());
+        let addresses = answered.or_else(|| self.answers.addresses(peer));
+        let addresses = addresses.unwrap_or_default().to_vec();
+        self.addresses.to_dial(addresses, peer, self.reach)
     }
 
     /// Where the query is for another network than those in which its candidate is a peer now.

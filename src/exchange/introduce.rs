@@ -99,7 +99,7 @@ impl Exchange {
         };
         let limit = limit.min(MAX_CANDIDATES);
         let named = self.named_by_application(network, &asker, limit);
-        let mut sample = self.roster.sample(network, limit, &asker, &mut self.rng);
+        let mut sample = self.named(now, network, &asker, limit);
         sample.retain(|member| named.iter().all(|(peer, ..)| *peer != member.peer));
         let sample = sample
             .into_iter()

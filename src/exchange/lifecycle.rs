@@ -291,6 +291,9 @@ impl Exchange {
         self.neighbors.on_moved(connection, None, link.stun());
         let allowance = Allowance::full(&self.limits, now);
         let is_first = self.roster.add(peer, connection, allowance);
+        if let Some(view) = &mut self.view {
+            view.on_linked(&peer);
+        }
         self.place(&peer);
         self.wake_link(connection);
         if is_first {
@@ -310,6 +313,7 @@ impl Exchange {
             .flat_map(Live::shared)
             .cloned()
             .collect();
+        let addresses = self.addresses_of_attempt(&peer);
         let introducer = self.end_introduction_by(&peer, via);
         let origin = match (self.end_found(&peer, &networks), introducer, side) {
             (Some(found), ..) => found,
@@ -318,12 +322,11 @@ impl Exchange {
             (None, None, Side::Listener) => Origin::Accepted,
         };
         tracing::debug!(%peer, ?origin, "connected");
-        let remote = self
-            .links
-            .get_mut(&connection)
-            .and_then(|link| link.dialed.take());
-        if let Some(view) = &mut self.view {
-            view.on_connected(peer, origin, remote);
+        if let Some(view) = &mut self.view
+            && let Some(link) = self.links.get_mut(&connection)
+        {
+            let addresses = link.dialed.take().into_iter().chain(addresses).collect();
+            view.on_connected(now, peer, origin, link.ip, addresses);
         }
         self.event(PxpEvent::Connected {
             peer,
@@ -428,7 +431,7 @@ impl Exchange {
         if is_last {
             tracing::debug!(%peer, "disconnected");
             if let Some(view) = &mut self.view {
-                view.on_disconnected(&peer);
+                view.on_disconnected(now, &peer);
             }
             self.event(PxpEvent::Disconnected { peer });
         }

@@ -15,6 +15,7 @@ use super::{
     Exchange,
     attempt::{Attempt, Offer, Stage},
     timer::Timer,
+    view::View,
 };
 use crate::{
     error::{AttemptError, QueryError, Refusal, StartQueryError},
@@ -276,7 +277,7 @@ impl Exchange {
 
     /// Tries the next candidate, or asks the next peer for some, or gives up.
     fn advance(&mut self, now: Instant, id: QueryId) {
-        while let Some(prospect) = self.next_prospect(id) {
+        while let Some(prospect) = self.next_prospect(now, id) {
             let peer = prospect.candidate.peer;
             match self.attempt(now, prospect) {
                 Ok(attempt) => return self.step(id, Step::Attempting(attempt.into())),
@@ -315,7 +316,7 @@ impl Exchange {
     }
 
     /// A candidate that is not a peer, nor tried by another query, nor one that is to be tried later.
-    fn next_prospect(&mut self, id: QueryId) -> Option<Prospect> {
+    fn next_prospect(&mut self, now: Instant, id: QueryId) -> Option<Prospect> {
         loop {
             let query = self.queries.running.get_mut(&id)?;
             query.step = Step::Choosing;
@@ -323,8 +324,10 @@ impl Exchange {
             let peer = prospect.candidate.peer;
             let is_known = self.roster.contains(&peer) || self.queries.attempting(&peer).is_some();
             let introducer = self.links.get(&prospect.introducer).map(|link| link.peer);
+            let shuns = |view: &View| view.shuns(now, &peer);
+            let is_shunned = self.view.as_ref().is_some_and(shuns);
             let query = self.queries.running.get_mut(&id)?;
-            if is_known {
+            if is_known || is_shunned && query.through.is_some() {
                 query.known.insert(peer);
             } else if query.missed.contains(&peer) && !query.has_asked_again {
                 query.to_ask_again.extend(introducer);
@@ -475,7 +478,9 @@ impl Exchange {
         let peer = attempt.peer;
         let missed_by = attempt.missed_by(&error).map(|link| self.links.get(&link));
         let is_to_blame = attempt.failed_by_itself(&error);
+        let is_known_there = matches!(error, AttemptError::Refused(_) | AttemptError::Rejected(_));
         let unused = attempt.take_setup();
+        let told = attempt.waiting().filter(|_| !is_known_there);
         match missed_by {
             Some(link) if query.missed.insert(peer) => {
                 query.to_ask_again.extend(link.map(|link| link.peer));
@@ -486,7 +491,11 @@ impl Exchange {
             _ => {}
         }
         let is_search = query.through.is_some();
+        if let (AttemptError::Rejected(_), Some(view)) = (&error, &mut self.view) {
+            view.on_refused(now, peer);
+        }
         self.abandon(unused);
+        self.withdraw(told);
         self.note(id, peer, error);
         let step = if is_search { None } else { self.ask(now, id) };
         match step {
@@ -514,6 +523,13 @@ impl Exchange {
         reason: Refusal,
     ) {
         if self.pass_refusal(from, session, reason) {
+            return;
+        }
+        if let Some(offerer) = self.answers.negotiating_over(from, session) {
+            // Any other reason is about the way to it, and it may come all the same.
+            if reason == Refusal::Closing {
+                self.on_withdrawn(now, &offerer);
+            }
             return;
         }
         let Some(id) = self.queries.attempting_over(from, session) else {
@@ -583,7 +599,9 @@ impl Exchange {
     fn end_query(&mut self, id: QueryId) -> Option<Query> {
         let mut query = self.queries.running.remove(&id)?;
         let unused = query.attempt_mut().and_then(Attempt::take_setup);
+        let told = query.attempt().and_then(Attempt::waiting);
         self.abandon(unused);
+        self.withdraw(told);
         Some(query)
     }
 
@@ -596,7 +614,7 @@ impl Exchange {
     fn report_failure(&mut self, query: QueryId, through: Option<PeerId>, error: QueryError) {
         tracing::debug!(%query, %error, "query failed");
         match (&mut self.view, through) {
-            (Some(view), Some(_)) => view.on_query_failed(),
+            (Some(view), Some(_)) => view.on_search_failed(),
             _ => self.event(PxpEvent::QueryFailed { query, error }),
         }
     }

@@ -63,6 +63,19 @@ impl Roster {
         self.networks.get(network)?.get(peer)
     }
 
+    /// Those of these peers that are in `network`, other than `except`.
+    pub(super) fn among<'a>(
+        &self,
+        network: &NetworkId,
+        peers: impl Iterator<Item = &'a PeerId>,
+        except: &PeerId,
+    ) -> Vec<&Member> {
+        let others = peers.filter(|peer| *peer != except);
+        others
+            .filter_map(|peer| self.member(network, peer))
+            .collect()
+    }
+
     /// The live links of `peer`, the newest last.
     pub(super) fn links(&self, peer: &PeerId) -> &[ConnectionId] {
         self.peers.get(peer).map_or(&[], |peer| &peer.links)

@@ -1,188 +1,220 @@
-//! The maintained view: which peers we chose and which came, when another is to be looked for and
-//! through whom, and when the nodes that the application dialed are no longer needed. How one is found
-//! is for a query.
+//! The maintained view: which peers we chose and which came, and what is to be done when they come and
+//! go. How one is found is for a query.
+//!
+//! Four rules each have a file of their own: when another peer is looked for and through whom
+//! ([`search`]), what the nodes are for that the application dialed ([`bootstraps`]), who may come and in
+//! whose place ([`places`]), and who is named to those who ask ([`naming`]). What they have in common is
+//! that a node *grows* for its first minutes. Then it takes whatever comes, for a network of young nodes
+//! has to mix, and there is nothing to protect yet. Later it trusts those that it chose, for whoever wants
+//! to surround a node comes to it, and cannot make the node come.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
     time::Duration,
 };
 
 use libp2p::{Multiaddr, PeerId};
-use rand::{RngExt, seq::IteratorRandom};
 use web_time::Instant;
 
-use super::{Exchange, Output, lifecycle::End, timer::Timer};
-use crate::{config, error::Refusal, event::Origin, id::NetworkId};
+use self::{bootstraps::Bootstraps, places::Places, search::Search};
+use super::{Exchange, Phase, lifecycle::End, timer::Timer};
+use crate::{config, error::Refusal, event::Origin, id::NetworkId, reach::subnet_of};
 
-/// How long until another peer is looked for when none was found: at first, doubled at each time, and at
-/// most. Each is drawn from the upper half, so that nodes which failed together do not come back together.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LAST_PAUSE: Duration = Duration::from_secs(60);
+mod bootstraps;
+mod naming;
+mod places;
+mod search;
+#[cfg(test)]
+mod tests;
 
-/// How many peers are looked for at a time: one that is slow to fail does not hold up the others.
-const PARALLEL: usize = 2;
+/// How long a node grows from its first peer on, and how long one that came has to stay until it is named
+/// to others. In simulations with half of this, crowds mixed less.
+const GROWTH: Duration = Duration::from_secs(600);
 
-/// How many hops from a node that the application dialed, which all others know as well, and from one that
-/// we chose. With fewer, those who come at the same time fill up with each other.
-const HOPS_FROM_BOOTSTRAP: u8 = 3;
-const HOPS_FROM_CHOSEN: u8 = 2;
+/// No more than one in so many peers may be of one network of addresses, see [`subnet_of`].
+const SUBNET_SHARE: usize = 6;
 
-/// How many of those we chose may be found through one node: one that names its own kind has so many.
-const MAX_THROUGH_BOOTSTRAP: usize = 3;
-const MAX_THROUGH_CHOSEN: usize = 2;
+/// How many of a network of addresses of which there are enough are found in a row before they are taken
+/// for all that there is.
+const PATIENCE: usize = 6;
 
-/// With fewer chosen peers than this, anybody may introduce, and all who come are let in: there is little to
-/// protect yet.
-const YOUNG: usize = 3;
-
-/// How often a peer may come in the long run, once as many have come as may be there: who wants to take the
-/// places of those that go needs the longer for it.
-const INCOMING_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How many may come at once at most, a day's worth.
-const MAX_BURST: usize = 2880;
-
-/// How many nodes that the application dialed are remembered.
-const MAX_BOOTSTRAPS: usize = 8;
-
-/// How a peer became one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// We found it, through this node.
-    Chosen { through: PeerId },
-    /// It came.
-    Incoming,
-    /// The application dialed it.
-    Bootstrap,
-}
+/// How long a node that did not take us is left alone, and how many such are remembered.
+const SHUNNED_FOR: Duration = Duration::from_secs(60);
+const MAX_SHUNNED: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct View {
     wanted: config::View,
-    /// All peers.
-    kinds: HashMap<PeerId, Kind>,
-    /// Whom the application dialed, and where: at most [`MAX_BOOTSTRAPS`].
-    bootstraps: BTreeMap<PeerId, Multiaddr>,
-    /// Those of them that we dial.
-    dialing: HashSet<PeerId>,
+    /// When the first peer came.
+    since: Option<Instant>,
+    chosen: BTreeMap<PeerId, Chosen>,
+    incoming: HashMap<PeerId, Incoming>,
+    /// Those of them that somebody introduced. Others dialed us directly, as those do that begin.
+    introduced: BTreeSet<PeerId>,
+    /// Those of the application's choice that are peers.
+    dialed: BTreeSet<PeerId>,
+    /// Who did not take us, until when it is left alone.
+    shunned: BTreeMap<PeerId, Instant>,
+    /// How many more of a network of addresses of which there are enough may be found in a row.
+    patience: usize,
+    search: Search,
+    bootstraps: Bootstraps,
+    places: Places,
+    /// When the next of those that we chose may be relieved of the walks that go through it.
+    relieves_at: Option<Instant>,
     /// Whether something has changed that [`Exchange::tend_view`] has to look at.
     is_due: bool,
-    /// Whether a search has failed since the last pause began.
-    has_failed: bool,
-    pause: Duration,
-    paused_until: Option<Instant>,
-    /// When those whom the application dialed are left.
-    leaves: Option<Instant>,
-    /// Until when as many have come as may at once, less the burst.
-    full_until: Option<Instant>,
-    is_accepting: bool,
-    /// Whether it has fewer chosen peers than [`YOUNG`] in some network.
-    is_young: bool,
+}
+
+/// A peer that we found.
+#[derive(Debug)]
+struct Chosen {
+    through: PeerId,
+    since: Instant,
+    subnet: Option<IpAddr>,
+    /// Where it is dialed, as it says.
+    addresses: Vec<Multiaddr>,
+    /// How many walks of others went through it.
+    carried: usize,
+    stay: Stay,
+}
+
+/// How long a peer that we found is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    Lasting,
+    /// Until another has come in its place.
+    Spent,
+    /// The same, for one of a network of addresses of which there are enough, if there are others.
+    Redundant,
+}
+
+/// A peer that came.
+#[derive(Debug)]
+struct Incoming {
+    since: Instant,
+    subnet: Option<IpAddr>,
+}
+
+impl Chosen {
+    fn lasts(&self) -> bool {
+        self.stay == Stay::Lasting
+    }
 }
 
 impl View {
     pub(super) fn new(wanted: config::View) -> Self {
         Self {
             wanted,
-            kinds: HashMap::new(),
-            bootstraps: BTreeMap::new(),
-            dialing: HashSet::new(),
+            since: None,
+            chosen: BTreeMap::new(),
+            incoming: HashMap::new(),
+            introduced: BTreeSet::new(),
+            dialed: BTreeSet::new(),
+            shunned: BTreeMap::new(),
+            patience: PATIENCE,
+            search: Search::new(),
+            bootstraps: Bootstraps::default(),
+            places: Places::new(),
+            relieves_at: None,
             is_due: false,
-            has_failed: false,
-            pause: FIRST_PAUSE,
-            paused_until: None,
-            leaves: None,
-            full_until: None,
-            is_accepting: true,
-            is_young: true,
         }
     }
 
-    pub(super) fn is_accepting(&self) -> bool {
-        self.is_accepting
+    fn grows(&self, now: Instant) -> bool {
+        self.since.is_none_or(|since| now < since + GROWTH)
     }
 
-    /// Whether this node was dialed on our account.
-    pub(super) fn expects(&self, peer: &PeerId) -> bool {
-        self.dialing.contains(peer)
-    }
-
-    /// Whether nobody may come any more, also uninvited.
-    pub(super) fn is_full(&self) -> bool {
-        self.count(Kind::Incoming) >= self.wanted.max_incoming
-    }
-
-    fn count(&self, kind: Kind) -> usize {
-        self.kinds.values().filter(|other| **other == kind).count()
-    }
-
-    pub(super) fn on_connected(&mut self, peer: PeerId, origin: Origin, remote: Option<Multiaddr>) {
-        let kind = match origin {
-            Origin::Chosen { through } => {
-                self.pause = FIRST_PAUSE;
-                self.paused_until = None;
-                Kind::Chosen { through }
-            }
+    pub(super) fn on_connected(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        origin: Origin,
+        ip: Option<IpAddr>,
+        addresses: Vec<Multiaddr>,
+    ) {
+        self.is_due = true;
+        if self.since.is_none() {
+            self.since = Some(now);
+            self.begin_places(now);
+        }
+        let subnet = ip.and_then(subnet_of);
+        match origin {
+            Origin::Chosen { through } => self.on_chosen(now, peer, through, subnet, addresses),
             // The application chose.
-            Origin::Found(_) => Kind::Chosen { through: peer },
+            Origin::Found(_) => self.on_chosen(now, peer, peer, subnet, addresses),
             Origin::Dialed => {
-                if let Some(remote) = remote
-                    && (self.bootstraps.len() < MAX_BOOTSTRAPS
-                        || self.bootstraps.contains_key(&peer))
-                {
-                    self.bootstraps.insert(peer, remote);
+                if let Some(address) = addresses.into_iter().next() {
+                    self.bootstraps.remember(peer, address);
                 }
-                Kind::Bootstrap
+                self.dialed.insert(peer);
             }
-            Origin::Accepted | Origin::Introduced { .. } => Kind::Incoming,
+            Origin::Accepted | Origin::Introduced { .. } => {
+                let since = now;
+                self.incoming.insert(peer, Incoming { since, subnet });
+                if origin != Origin::Accepted {
+                    self.introduced.insert(peer);
+                }
+                self.places.newest = Some(peer);
+            }
+        }
+    }
+
+    fn on_chosen(
+        &mut self,
+        now: Instant,
+        peer: PeerId,
+        through: PeerId,
+        subnet: Option<IpAddr>,
+        addresses: Vec<Multiaddr>,
+    ) {
+        let like = self.chosen.values().filter(|chosen| chosen.lasts());
+        let like = like.filter(|chosen| subnet.is_some() && chosen.subnet == subnet);
+        let stay = match like.count() < self.wanted.chosen.div_ceil(SUBNET_SHARE) {
+            true => Stay::Lasting,
+            false => Stay::Redundant,
         };
-        self.dialing.remove(&peer);
-        self.kinds.insert(peer, kind);
+        self.patience = match stay {
+            Stay::Lasting => PATIENCE,
+            _ => self.patience.saturating_sub(1),
+        };
+        self.search.restart();
+        let chosen = Chosen {
+            through,
+            since: now,
+            subnet,
+            addresses,
+            carried: 0,
+            stay,
+        };
+        self.chosen.insert(peer, chosen);
+    }
+
+    pub(super) fn on_disconnected(&mut self, now: Instant, peer: &PeerId) {
+        if self.chosen.remove(peer).is_some() {
+            self.search.restart();
+            // Whatever the reason, another will do better.
+            self.on_refused(now, *peer);
+        }
+        self.incoming.remove(peer);
+        self.introduced.remove(peer);
+        self.dialed.remove(peer);
         self.is_due = true;
     }
 
-    pub(super) fn on_disconnected(&mut self, peer: &PeerId) {
-        self.kinds.remove(peer);
-        self.is_due = true;
-    }
-
-    /// A query of ours has failed.
-    pub(super) fn on_query_failed(&mut self) {
-        self.has_failed = true;
-        self.is_due = true;
-    }
-
-    pub(super) fn on_dial_failed(&mut self, peer: &PeerId) {
-        if self.dialing.remove(peer) {
-            self.on_query_failed();
+    /// A candidate refuses us.
+    pub(super) fn on_refused(&mut self, now: Instant, peer: PeerId) {
+        self.shunned.retain(|_, until| *until > now);
+        if self.shunned.len() < MAX_SHUNNED {
+            self.shunned.insert(peer, now + SHUNNED_FOR);
         }
     }
 
-    /// A peer was told that it may come.
-    pub(super) fn on_introduced(&mut self, now: Instant) {
-        self.is_due = true;
-        if self.is_young {
-            return;
-        }
-        let from = self.full_until.map_or(now, |until| until.max(now));
-        let latest = now + INCOMING_INTERVAL * self.burst();
-        self.full_until = Some(latest.min(from + INCOMING_INTERVAL));
-    }
-
-    /// One that was told so has come, or will not.
-    pub(super) fn on_introduction_over(&mut self) {
-        self.is_due = true;
-    }
-
-    fn burst(&self) -> u32 {
-        u32::try_from(self.wanted.max_incoming.min(MAX_BURST)).unwrap_or_default()
-    }
-
-    /// From when on one more may come, if not now.
-    fn rested(&self, now: Instant) -> Option<Instant> {
-        let burst = INCOMING_INTERVAL * self.burst().saturating_sub(1);
-        let from = self.full_until?.checked_sub(burst)?;
-        (from > now).then_some(from)
+    /// Whether a candidate is not to be tried: all know whom they began with.
+    pub(super) fn shuns(&self, now: Instant, peer: &PeerId) -> bool {
+        let is_shunned = self.shunned.get(peer).is_some_and(|until| *until > now);
+        is_shunned || self.bootstraps.contains(peer)
     }
 }
 
@@ -193,9 +225,10 @@ impl Exchange {
         let Some(view) = &mut self.view else {
             return;
         };
-        if !std::mem::take(&mut view.is_due) || self.phase != super::Phase::Open {
+        if !std::mem::take(&mut view.is_due) || self.phase != Phase::Open {
             return;
         }
+        self.leave_spent(now);
         let mut is_complete = true;
         for network in self.networks.clone().iter() {
             let missing = self.missing(network);
@@ -203,64 +236,22 @@ impl Exchange {
             self.look_for(now, network, missing);
         }
         self.tend_bootstraps(now, is_complete);
+        self.evict(now);
         self.judge_incoming(now);
         if self.view.as_ref().is_some_and(|view| view.is_due) {
             self.timers.set(now, Timer::View); // what was done has consequences itself
         }
     }
 
-    /// How many peers are to be looked for.
-    fn missing(&self, network: &NetworkId) -> usize {
+    /// Where a peer is dialed that we chose or our application dialed.
+    pub(crate) fn addresses_of(&self, peer: &PeerId) -> Vec<Multiaddr> {
         let Some(view) = &self.view else {
-            return 0;
+            return Vec::new();
         };
-        let chosen = self.chosen(network).count();
-        view.wanted.chosen.saturating_sub(chosen)
-    }
-
-    fn chosen<'a>(&'a self, network: &'a NetworkId) -> impl Iterator<Item = &'a PeerId> {
-        let kinds = self.view.iter().flat_map(|view| &view.kinds);
-        let chosen = kinds.filter(|(_, kind)| matches!(kind, Kind::Chosen { .. }));
-        let peers = chosen.map(|(peer, _)| peer);
-        peers.filter(|peer| self.roster.member(network, peer).is_some())
-    }
-
-    fn look_for(&mut self, now: Instant, network: &NetworkId, missing: usize) {
-        let Some(view) = &mut self.view else {
-            return;
-        };
-        if missing == 0 || view.paused_until.is_some_and(|until| until > now) {
-            return;
+        match view.chosen.get(peer) {
+            Some(chosen) => chosen.addresses.clone(),
+            None => view.bootstraps.address_of(peer).into_iter().collect(),
         }
-        for _ in 0..PARALLEL {
-            let has_failed = self.view.as_ref().is_some_and(|view| view.has_failed);
-            if has_failed || self.queries.searches().count() >= missing.min(PARALLEL) {
-                break;
-            }
-            let Some((through, hops)) = self.introducer(network) else {
-                break;
-            };
-            self.search(now, network, through, hops);
-        }
-        let has_failed = |view: &mut View| std::mem::take(&mut view.has_failed);
-        if self.view.as_mut().is_some_and(has_failed) || self.queries.searches().next().is_none() {
-            self.pause_view(now);
-        }
-    }
-
-    /// Comes back after a while, which is longer each time, and has somebody dialed by then if there is nobody
-    /// to ask.
-    fn pause_view(&mut self, now: Instant) {
-        if self.roster.peers().next().is_none() {
-            self.dial_bootstrap();
-        }
-        let Some(view) = &mut self.view else {
-            return;
-        };
-        let pause = self.rng.random_range(view.pause / 2..=view.pause);
-        view.pause = LAST_PAUSE.min(2 * view.pause);
-        view.paused_until = Some(now + pause);
-        self.timers.set(now + pause, Timer::View);
     }
 
     pub(super) fn on_view_timer(&mut self) {
@@ -269,105 +260,61 @@ impl Exchange {
         }
     }
 
-    /// Through whom the next peer is looked for, and how far from there.
-    fn introducer(&mut self, network: &NetworkId) -> Option<(PeerId, u8)> {
+    /// The peers that we chose.
+    fn chosen<'a>(
+        &'a self,
+        network: &'a NetworkId,
+    ) -> impl Iterator<Item = (&'a PeerId, &'a Chosen)> {
+        let chosen = self.view.iter().flat_map(|view| &view.chosen);
+        chosen.filter(|(peer, _)| self.roster.member(network, peer).is_some())
+    }
+
+    /// How many peers are to be looked for.
+    fn missing(&self, network: &NetworkId) -> usize {
+        let Some(view) = &self.view else {
+            return 0;
+        };
+        let stays = self.chosen(network).filter(|(_, it)| match it.stay {
+            Stay::Lasting => true,
+            Stay::Redundant => view.patience == 0,
+            Stay::Spent => false,
+        });
+        view.wanted.chosen.saturating_sub(stays.count())
+    }
+
+    /// Ends the links to those in whose place others have come.
+    fn leave_spent(&mut self, now: Instant) {
+        while let Some(peer) = self.superfluous() {
+            self.leave_peer(now, &peer);
+        }
+    }
+
+    fn superfluous(&self) -> Option<PeerId> {
         let view = self.view.as_ref()?;
-        let (queries, roster) = (&self.queries, &self.roster);
-        let members = |is_wanted: fn(&Kind) -> bool, at_most: usize| -> Vec<PeerId> {
-            let is_it = |(peer, kind): &(&PeerId, &Kind)| {
-                let chosen = view.count(Kind::Chosen { through: **peer });
-                let looked_for = queries.searches().filter(|through| through == peer);
-                is_wanted(kind)
-                    && roster.member(network, peer).is_some()
-                    && chosen + looked_for.count() < at_most
-            };
-            let members = view.kinds.iter().filter(is_it);
-            let mut peers: Vec<_> = members.map(|(peer, _)| *peer).collect();
-            peers.sort_unstable(); // in an order that does not depend on a hasher
-            peers
+        let is_needed = |peer: &PeerId| {
+            self.networks.iter().any(|network| {
+                self.roster.member(network, peer).is_some()
+                    && self.chosen(network).count() <= view.wanted.chosen
+            })
         };
-        let is_bootstrap = |kind: &Kind| *kind == Kind::Bootstrap;
-        let is_chosen = |kind: &Kind| matches!(kind, Kind::Chosen { .. });
-        let mut groups = vec![
-            (
-                members(is_bootstrap, MAX_THROUGH_BOOTSTRAP),
-                HOPS_FROM_BOOTSTRAP,
-            ),
-            (members(is_chosen, MAX_THROUGH_CHOSEN), HOPS_FROM_CHOSEN),
-            (members(is_bootstrap, usize::MAX), HOPS_FROM_BOOTSTRAP),
-        ];
-        if self.chosen(network).count() < YOUNG {
-            groups.push((members(|_| true, usize::MAX), HOPS_FROM_CHOSEN));
-        }
-        let (peers, hops) = groups.into_iter().find(|(peers, _)| !peers.is_empty())?;
-        let through = peers.into_iter().choose(&mut self.rng)?;
-        Some((through, hops))
+        let free = |stay: Stay| {
+            let such = view.chosen.iter().filter(move |(_, it)| it.stay == stay);
+            such.filter(|(peer, _)| !is_needed(peer))
+        };
+        let redundant = || free(Stay::Redundant).max_by_key(|(_, it)| it.since);
+        let spent = || free(Stay::Spent).min_by_key(|(_, it)| it.since);
+        let superfluous = match view.patience {
+            0 => spent().or_else(redundant),
+            // One that came last is not to replace another like it, again and again.
+            _ => redundant().or_else(spent),
+        };
+        superfluous.map(|(peer, _)| *peer)
     }
 
-    fn dial_bootstrap(&mut self) {
-        let Some(view) = &mut self.view else {
-            return;
-        };
-        if !view.dialing.is_empty() {
-            return;
-        }
-        let chosen = view.bootstraps.iter().choose(&mut self.rng);
-        if let Some((peer, address)) = chosen.map(|(peer, address)| (*peer, address.clone())) {
-            view.dialing.insert(peer);
-            let addresses = vec![address];
-            self.outputs.push_back(Output::Dial { peer, addresses });
-        }
-    }
-
-    /// Ends the links to those whom the application dialed, which others need more, some time after enough
-    /// others were found. Who begin at once do not leave at once then, and such a node finds those who
-    /// have left through those who have not.
-    fn tend_bootstraps(&mut self, now: Instant, is_complete: bool) {
-        let Some(view) = &mut self.view else {
-            return;
-        };
-        if !is_complete || view.count(Kind::Bootstrap) == 0 {
-            view.leaves = None;
-        } else if view.leaves.is_some_and(|at| at <= now) {
-            view.leaves = None;
-            self.leave_bootstraps(now);
-        } else if view.leaves.is_none() {
-            let at = now + self.rng.random_range(FIRST_PAUSE..=LAST_PAUSE);
-            view.leaves = Some(at);
-            self.timers.set(at, Timer::View);
-        }
-    }
-
-    fn leave_bootstraps(&mut self, now: Instant) {
-        let kinds = self.view.iter().flat_map(|view| &view.kinds);
-        let bootstraps = kinds.filter(|(_, kind)| **kind == Kind::Bootstrap);
-        let mut links: Vec<_> = bootstraps
-            .flat_map(|(peer, _)| self.roster.links(peer).to_vec())
-            .collect();
-        links.sort_unstable();
-        for link in links {
+    fn leave_peer(&mut self, now: Instant, peer: &PeerId) {
+        for link in self.roster.links(peer).to_vec() {
             self.refuse_link(now, link, Refusal::Closing, End::Announced);
         }
-    }
-
-    /// Finds out whether peers may come, and tells ours if that has changed.
-    fn judge_incoming(&mut self, now: Instant) {
-        let is_young = self
-            .networks
-            .iter()
-            .any(|it| self.chosen(it).count() < YOUNG);
-        let kept = self.answers.kept_places();
-        let Some(view) = &mut self.view else {
-            return;
-        };
-        view.is_young = is_young;
-        let rested = view.rested(now).filter(|_| !is_young);
-        let has_place = view.count(Kind::Incoming) + kept < view.wanted.max_incoming;
-        view.is_accepting = has_place && rested.is_none();
-        if let Some(at) = rested {
-            self.timers.set(at, Timer::View);
-        }
-        self.announce_acceptance(now);
     }
 }
 
@@ -377,26 +324,16 @@ impl Exchange {
         self.is_accepting()
     }
 
-    /// Behaves as if a peer had been told that it may come.
-    pub(super) fn note_introduction(&mut self, now: Instant) {
-        if let Some(view) = &mut self.view {
-            view.on_introduced(now);
-        }
-        self.tend_view(now);
+    pub(super) fn chosen_peers(&self) -> Vec<PeerId> {
+        let view = self.view.as_ref();
+        view.map_or(Vec::new(), |view| view.chosen.keys().copied().collect())
     }
 
     /// How many peers were chosen, came, and were dialed by the application.
     pub(super) fn kinds(&self) -> [usize; 3] {
-        let kinds: Vec<_> = self
-            .view
-            .iter()
-            .flat_map(|view| view.kinds.values())
-            .collect();
-        let count = |is_it: fn(&Kind) -> bool| kinds.iter().filter(|kind| is_it(kind)).count();
-        [
-            count(|kind| matches!(kind, Kind::Chosen { .. })),
-            count(|kind| *kind == Kind::Incoming),
-            count(|kind| *kind == Kind::Bootstrap),
-        ]
+        let view = self.view.as_ref();
+        view.map_or([0; 3], |view| {
+            [view.chosen.len(), view.incoming.len(), view.dialed.len()]
+        })
     }
 }

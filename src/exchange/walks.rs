@@ -71,8 +71,8 @@ impl Exchange {
         if self.walks.is_one_too_many(asker) {
             return false;
         }
-        let (networks, asking) = (std::slice::from_ref(network), HashSet::from([link.peer]));
-        let Some((_, neighbor)) = self.roster.pick(networks, &asking, &mut self.rng) else {
+        let peer = link.peer;
+        let Some(neighbor) = self.next_hop(now, network, &peer) else {
             return false;
         };
         let Some(index) = self

@@ -9,6 +9,9 @@ use crate::{
 /// How many may come at a time to the node through which all others join.
 const BOOTSTRAP_PLACES: usize = 100_000;
 
+/// How many that node keeps by itself: as many share what it is asked by those who join.
+const BOOTSTRAP_CHOSEN: usize = 32;
+
 /// What a node does to have peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -39,7 +42,10 @@ impl Policy {
         let config = Config::new(NetworkId::simulated()).with_limits(limits);
         match self {
             Self::Manual { .. } => config,
-            Self::View => config.with_view(View::default().with_max_incoming(BOOTSTRAP_PLACES)),
+            Self::View => {
+                let view = View::default().with_chosen(BOOTSTRAP_CHOSEN);
+                config.with_view(view.with_max_incoming(BOOTSTRAP_PLACES))
+            }
         }
     }
 

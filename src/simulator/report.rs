@@ -47,8 +47,10 @@ pub(super) struct Finding {
 
 impl Report {
     pub(super) fn new(options: &Options, world: &World, finding: &Finding) -> Self {
-        let graph = honest_graph(world);
-        let mut figures = figures_of_graph(&graph, options.seed);
+        let honest = honest_nodes(world);
+        let graph = honest_graph(world, &honest);
+        let mut figures = figures_of_links(&graph, &honest);
+        figures.extend(figures_of_graph(&graph, options.seed));
         figures.extend(figures_of_counts(world));
         let found = [
             ("recovered_percent", finding.recovered_percent),
@@ -92,7 +94,7 @@ impl Report {
     ///
     /// | figure | what it is |
     /// |---|---|
-    /// | `max_links` | most links on any node |
+    /// | `max_links` | most links on any ordinary node |
     /// | `gap_ratio` | spectral gap of the largest component, over that of a random graph with as many links |
     /// | `largest_after_40`, `_60` | when this percentage of nodes vanishes, the share of the others that is still connected |
     /// | `busiest_over_mean` | requests for peers to the busiest ordinary node, over the mean |
@@ -190,30 +192,45 @@ impl Finding {
     }
 }
 
-/// The links among those honest nodes that are left, of which both ends know.
-fn honest_graph(world: &World) -> Graph {
-    let nodes = world.nodes();
+/// Those that are left, by their numbers.
+fn honest_nodes(world: &World) -> Vec<usize> {
     let is_honest = |node: &Node| node.is_alive() && node.role != Role::Sybil;
-    let honest = nodes.iter().enumerate().filter(|(_, node)| is_honest(node));
-    let honest: Vec<_> = honest.map(|(number, _)| number).collect();
+    let nodes = world.nodes().iter().enumerate();
+    let honest = nodes.filter(|(_, node)| is_honest(node));
+    honest.map(|(number, _)| number).collect()
+}
+
+/// The links among these nodes of which both ends know.
+fn honest_graph(world: &World, honest: &[usize]) -> Graph {
+    let nodes = world.nodes();
     let each = nodes.iter().enumerate();
     let ends = each.flat_map(|(from, node)| node.links.iter().map(move |link| (from, link.to.0)));
-    Graph::of_both_ends(nodes.len(), ends).part(&honest)
+    Graph::of_both_ends(nodes.len(), ends).part(honest)
+}
+
+fn figures_of_links(graph: &Graph, honest: &[usize]) -> Vec<Figure> {
+    let nodes = || honest.iter().zip(graph.degrees());
+    let of_bootstrap = nodes().find(|(node, _)| **node == BOOTSTRAP.0);
+    let of_ordinary = || nodes().filter(|(node, _)| **node != BOOTSTRAP.0);
+    let most = of_ordinary().map(|(_, links)| links).max();
+    let least = of_ordinary().map(|(_, links)| links).min();
+    let figure = |links: Option<usize>| links.unwrap_or_default() as f64;
+    vec![
+        Figure::detail("bootstrap_links", figure(of_bootstrap.map(|it| it.1))),
+        Figure::result("max_links", figure(most)),
+        Figure::detail("min_links", figure(least)),
+    ]
 }
 
 fn figures_of_graph(graph: &Graph, seed: u64) -> Vec<Figure> {
     let random = Graph::random(graph.len(), graph.mean_degree(), seed);
     let whole = graph.largest_component(&[]);
     let (gap, random_gap) = (graph.part(&whole).spectral_gap(), random.spectral_gap());
-    let most = |graph: &Graph| graph.degrees().max().unwrap_or_default() as f64;
-    let least = |graph: &Graph| graph.degrees().min().unwrap_or_default() as f64;
     let after = |graph: &Graph, vanished| graph.largest_after(vanished, seed);
     vec![
         Figure::detail("nodes_left", graph.len() as f64),
         Figure::detail("largest_component", share(whole.len(), graph.len())).beside(1.0),
         Figure::detail("mean_links", graph.mean_degree()).beside(random.mean_degree()),
-        Figure::detail("min_links", least(graph)).beside(least(&random)),
-        Figure::result("max_links", most(graph)).beside(most(&random)),
         Figure::detail("clustering", graph.clustering()).beside(random.clustering()),
         Figure::detail("gap", gap).beside(random_gap),
         Figure::result("gap_ratio", ratio(gap, random_gap)),

@@ -61,3 +61,103 @@ fn each_scenario_has_the_name_by_which_it_is_found() {
     }
     assert_eq!("peace".parse::<Scenario>(), Err(ScenarioError));
 }
+
+/// What a network is to be like that keeps itself, with 1,000 nodes, or as many as the scenario is about.
+/// Where three seeds differ by more than the margin to it, the bound is looser than the figure, and says so.
+mod reach {
+    use std::{ops::RangeInclusive, thread};
+
+    use super::*;
+
+    /// Runs three seeds side by side, and holds each figure of each run against its bounds.
+    fn check(scenario: Scenario, nodes: usize, bounds: &[(&str, RangeInclusive<f64>)]) {
+        thread::scope(|scope| {
+            for seed in 1..=3 {
+                scope.spawn(move || {
+                    let options = Options::new(scenario, nodes).with_seed(seed);
+                    let report = run(&options.with_policy(Policy::View));
+                    for (name, bounds) in bounds {
+                        let figure = report.figure(name);
+                        let is_reached = figure.is_some_and(|figure| bounds.contains(&figure));
+                        assert!(
+                            is_reached,
+                            "{name}, seed {seed}, not in {bounds:?}:\n{report}"
+                        );
+                    }
+                });
+            }
+        });
+    }
+
+    #[test]
+    fn a_crowd_mixes_fills_up_and_loads_nobody_much() {
+        let bounds = [
+            ("gap_ratio", 0.88..=1.1), // 0.90 within what seeds make
+            ("max_links", 0.0..=20.0), // 18, and two while one is replaced through the first node
+            ("bootstrap_queries_per_join", 0.0..=4.0),
+            ("busiest_over_mean", 0.0..=11.0), // 10, of one node in a thousand
+            ("queries_to_fill", 0.0..=30.0),
+            ("filled_share", 1.0..=1.0),
+            ("handshakes_per_join", 0.0..=12.0),
+            ("refused_share", 0.0..=0.3),
+            ("largest_after_40", 0.998..=1.0), // 0.999 but for one of the 600
+            ("largest_after_60", 0.98..=1.0),
+        ];
+        check(Scenario::Crowd, 1000, &bounds);
+    }
+
+    #[test]
+    fn as_many_are_asked_in_a_network_of_any_size() {
+        let queries = |nodes| {
+            let options = Options::new(Scenario::Crowd, nodes).with_seed(1);
+            let report = run(&options.with_policy(Policy::View));
+            report.figure("queries_to_fill").unwrap()
+        };
+        assert!(queries(1000) <= 1.1 * queries(100));
+    }
+
+    #[test]
+    fn a_network_that_is_replaced_twice_over_is_as_well_mixed() {
+        let bounds = [
+            ("gap_ratio", 0.9..=1.1),
+            ("max_links", 0.0..=20.0),
+            ("busiest_over_mean", 0.0..=11.0), // 10, of one node in a thousand
+            ("queries_to_fill", 0.0..=30.0),
+            ("refused_share", 0.0..=0.3),
+            ("largest_after_40", 0.99..=1.0), // some have joined just now
+            ("largest_after_60", 0.97..=1.0),
+        ];
+        check(Scenario::Churn, 1000, &bounds);
+    }
+
+    #[test]
+    fn when_the_bootstrap_node_and_half_of_all_vanish_the_others_fill_up_again() {
+        let bounds = [
+            ("recovered_percent", 99.0..=100.0),
+            ("largest_component", 0.99..=1.0), // who has lost all, and the way in
+            ("max_links", 0.0..=18.0),
+            ("refused_share", 0.0..=0.3),
+        ];
+        check(Scenario::Shock, 1000, &bounds);
+    }
+
+    #[test]
+    fn two_hundred_that_join_at_once_fill_up() {
+        let bounds = [
+            ("filled_percent", 100.0..=100.0),
+            ("max_links", 0.0..=18.0),
+            ("bootstrap_queries_per_join", 0.0..=4.0),
+        ];
+        check(Scenario::Burst, 200, &bounds);
+    }
+
+    #[test]
+    fn sybils_are_not_chosen_more_often_than_there_are_many_and_eclipse_few() {
+        let bounds = [
+            ("sybil_out_share", 0.0..=0.25),
+            ("eclipsed_percent", 0.0..=3.0), // 1.2 in the mean of eight seeds
+            ("max_links", 0.0..=20.0),
+        ];
+        check(Scenario::Sybil, 400, &bounds);
+    }
+}

@@ -29,6 +29,7 @@ use self::{
     nursery::{Nursery, Room},
 };
 use super::{Connecting, Output, host};
+use crate::certificate::Certificate;
 
 mod hedge;
 mod muxer;
@@ -86,12 +87,12 @@ pub(super) struct Direct {
 }
 
 impl Direct {
-    pub(super) fn new(key: &Keypair) -> Self {
+    pub(super) fn new(key: &Keypair, certificate: Option<Certificate>) -> Self {
         // libp2p's `quic` and `tls` bring a second provider into the binary. DTLS then panics unless
         // one is the default. That there is a default already is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self {
-            identity: Identity::new(key),
+            identity: Identity::new(key, certificate),
             listeners: None,
             nursery: Nursery::default(),
             incoming: Arc::default(),
@@ -184,11 +185,13 @@ struct Identity {
 }
 
 impl Identity {
-    fn new(key: &Keypair) -> Self {
-        let certificate = webrtc::Certificate::generate(&mut rand::rng());
+    fn new(key: &Keypair, certificate: Option<Certificate>) -> Self {
+        let certificate = certificate.map_or_else(Certificate::generate, Ok);
         Self {
             key: key.clone(),
-            certificate: certificate.map_err(|error| Arc::new(io::Error::other(error))),
+            certificate: certificate
+                .map(|certificate| certificate.0)
+                .map_err(|error| Arc::new(io::Error::other(error))),
         }
     }
 

@@ -33,6 +33,10 @@ const DIAL: DialOpts = DialOpts {
     port_use: PortUse::New,
 };
 
+fn config() -> Config {
+    Config::new("test".parse().unwrap())
+}
+
 struct Node {
     peer: PeerId,
     port: BehaviourPort,
@@ -45,7 +49,7 @@ impl Node {
         let (port, transport) = ports();
         Self {
             peer: key.public().to_peer_id(),
-            transport: Transport::new(&key, transport, Stun::default()),
+            transport: Transport::new(&key, transport, &config()),
             port,
         }
     }
@@ -288,7 +292,7 @@ fn unknown_addresses_are_left_to_other_transports() {
 fn swarm() -> (Swarm<dummy::Behaviour>, BehaviourPort) {
     let key = Keypair::generate_ed25519();
     let (port, transport) = ports();
-    let transport = Transport::new(&key, transport, Stun::default());
+    let transport = Transport::new(&key, transport, &config());
     let swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_other_transport(|_| transport)

@@ -121,6 +121,41 @@ async fn nodes_find_each_other_and_chat_until_they_are_interrupted() {
 
 #[cfg(unix)]
 #[tokio::test]
+async fn a_node_that_is_started_again_needs_no_bootstrap_and_puts_a_damaged_file_aside() {
+    let folder = std::env::temp_dir().join(format!("pxp-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = |name: &str| folder.join(name).to_str().unwrap().to_owned();
+    let (known, key) = (path("known"), path("key"));
+    let args = ["--known", &known, "--key", &key];
+    let one = Node::start(&[]).await;
+    let mut two = Node::start(&[&args[..], &["--bootstrap", &one.address]].concat()).await;
+    two.process.line("connected to").await;
+    let id = two.id.clone();
+    two.interrupt().await;
+    let kept = std::fs::read_to_string(&known).unwrap();
+    assert!(
+        kept.starts_with(&one.id) && kept.lines().count() == 1,
+        "{kept}"
+    );
+
+    let mut two = Node::start(&args).await;
+    assert_eq!(two.id, id);
+    let connected = format!("connected to {}", one.id);
+    two.process.line(&connected).await;
+    two.interrupt().await;
+
+    std::fs::write(&known, &kept[..20]).unwrap();
+    let two = Node::start(&args).await;
+    two.interrupt().await;
+    let damaged = std::fs::read_to_string(format!("{known}.damaged")).unwrap();
+    assert_eq!(damaged, kept[..20]);
+    assert!(!std::fs::exists(&known).unwrap());
+    one.interrupt().await;
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
 async fn a_node_whose_stdin_brings_no_text_or_ends_goes_on() {
     let mut quiet = Node::start(&[]).await;
     let mut other = Node::start(&["--bootstrap", &quiet.address]).await;

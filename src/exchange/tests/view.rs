@@ -109,7 +109,7 @@ fn so_many_may_come_and_no_more() {
 #[test]
 fn twelve_peers_come_at_once_and_then_one_in_thirty_seconds() {
     let mut sim = crowd(1, 12);
-    sim.run(500 * SECOND);
+    sim.run(1000 * SECOND);
     let accepting = |sim: &Sim| {
         (0..12)
             .filter(|node| sim.nodes[*node].core.accepts())
@@ -132,22 +132,101 @@ fn twelve_peers_come_at_once_and_then_one_in_thirty_seconds() {
 }
 
 #[test]
-fn a_place_that_was_kept_for_who_does_not_come_is_free_again() {
+fn a_place_that_was_kept_for_who_does_not_come_is_free_once_it_has_given_up() {
     for seed in 0..20 {
         let mut sim = Sim::signaling(seed, 2);
-        sim.add(config().with_view(View::default().with_chosen(0).with_max_incoming(2)));
+        sim.add(config().with_view(View::default().with_chosen(0).with_max_incoming(1)));
         let _: ConnectionId = sim.connect(0, 1);
         let _: ConnectionId = sim.connect(1, 2);
         (sim.nodes[2].is_punchable, sim.nodes[2].is_reachable) = (false, false);
         let query = sim.start_query(0);
+        sim.run_until("an introduction", |sim| !sim.nodes[2].core.accepts());
+        sim.run_until("the end of a query", |sim| sim.outcome(0, query).is_some());
+        assert!(sim.outcome(0, query).unwrap().is_err());
         sim.run(SECOND);
-        assert!(!sim.nodes[2].core.accepts(), "seed {seed}");
-        sim.run(40 * SECOND);
-        assert!(
-            sim.outcome(0, query)
-                .is_some_and(|outcome| outcome.is_err())
-        );
         assert!(sim.nodes[2].core.accepts(), "seed {seed}");
+        sim.end();
+    }
+}
+
+/// How many peers a node has found through the first.
+fn found_through_first(sim: &Sim, node: usize) -> usize {
+    let first = sim.nodes[0].peer;
+    let is_it = |event: &&PxpEvent| {
+        let origin = match event {
+            PxpEvent::Connected { origin, .. } => *origin,
+            _ => return false,
+        };
+        origin == Origin::Chosen { through: first }
+    };
+    sim.nodes[node].events.iter().filter(is_it).count()
+}
+
+#[test]
+fn all_come_back_to_the_node_they_began_with_now_and_then_and_leave_it_again() {
+    let mut sim = crowd(1, 40);
+    sim.run(500 * SECOND);
+    let left = (1..40).filter(|node| kinds(&sim, *node)[2] == 0).count();
+    assert_eq!(left, 39);
+    let mut found: Vec<_> = (1..40).map(|it| found_through_first(&sim, it)).collect();
+    for _ in 0..3 {
+        sim.run(1500 * SECOND);
+        for (node, found) in (1..40).zip(&mut found) {
+            let now = found_through_first(&sim, node);
+            assert!(now > *found && now < *found + 20, "node {node}");
+            *found = now;
+            let [chosen, incoming, _] = kinds(&sim, node);
+            assert!(chosen >= 6 && incoming <= 12, "{chosen} and {incoming}");
+        }
+    }
+    sim.end();
+}
+
+#[test]
+fn when_the_node_they_began_with_is_gone_looks_for_it_change_nothing() {
+    let mut sim = crowd(1, 40);
+    sim.run(500 * SECOND);
+    sim.vanish(0);
+    sim.run(3600 * SECOND);
+    assert_eq!(unfilled(&sim), 0);
+    sim.end();
+}
+
+#[test]
+fn a_node_that_has_grown_names_those_it_chose_and_one_that_came() {
+    let mut sim = crowd(1, 40);
+    sim.run(2000 * SECOND);
+    for node in 1..40 {
+        let network = network("net");
+        let (asker, now) = (peer(1000), sim.now);
+        let core = &mut sim.nodes[node].core;
+        let named = core.named(now, &network, &asker, 8);
+        let chosen: Vec<_> = core.chosen_peers();
+        let came = named.iter().filter(|named| !chosen.contains(&named.peer));
+        assert_eq!((named.len(), came.count()), (7, 1), "node {node}");
+    }
+    sim.end();
+}
+
+#[test]
+fn whoever_is_refused_or_gives_up_lets_who_has_yielded_to_it_go_on() {
+    for seed in 0..50 {
+        let mut sim = Sim::signaling(seed, 3);
+        let _: [ConnectionId; 2] = [sim.connect(0, 1), sim.connect(2, 1)];
+        // Both find each other; the one that stands by its offer gets no answer.
+        let queries = [sim.start_query(0), sim.start_query(2)];
+        (sim.nodes[0].is_punchable, sim.nodes[0].is_reachable) = (false, false);
+        (sim.nodes[2].is_punchable, sim.nodes[2].is_reachable) = (false, false);
+        let start = sim.now;
+        sim.run_until("the end of both", |sim| {
+            let over = |node: usize, query| sim.outcome(node, query).is_some();
+            over(0, queries[0]) && over(2, queries[1])
+        });
+        assert!(
+            sim.now - start < 15 * SECOND,
+            "{:?}, seed {seed}",
+            sim.now - start
+        );
         sim.end();
     }
 }

@@ -23,7 +23,11 @@ use sha2::{Digest, Sha256};
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::*;
-use crate::{config::Stun, route, transport::Transport};
+use crate::{config::Config, route, transport::Transport};
+
+fn config() -> Config {
+    Config::new("test".parse().unwrap())
+}
 
 const DIAL: DialOpts = DialOpts {
     role: Endpoint::Dialer,
@@ -55,7 +59,7 @@ impl Drop for Node {
 
 fn transport() -> (PeerId, Transport) {
     let key = Keypair::generate_ed25519();
-    let transport = Transport::new(&key, route::ports().1, Stun::default());
+    let transport = Transport::new(&key, route::ports().1, &config());
     (key.public().to_peer_id(), transport)
 }
 
@@ -312,7 +316,7 @@ async fn stream_of(
 async fn the_quic_transport_in_the_same_binary_does_no_harm() {
     let bob = Node::new().await;
     let key = Keypair::generate_ed25519();
-    let ours = Transport::new(&key, route::ports().1, Stun::default());
+    let ours = Transport::new(&key, route::ports().1, &config());
     let mut swarm = SwarmBuilder::with_existing_identity(key)
         .with_tokio()
         .with_quic()

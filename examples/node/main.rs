@@ -1,7 +1,14 @@
 //! A node for real use, one per process or machine: joins a network, finds peers until it has
 //! enough, and chats with all of them.
 
-use std::{error::Error, fs, io, io::BufRead, path::PathBuf, pin::pin, time::Duration};
+use std::{
+    error::Error,
+    io,
+    io::BufRead,
+    path::{Path, PathBuf},
+    pin::pin,
+    time::Duration,
+};
 
 use clap::Parser;
 use futures::StreamExt;
@@ -14,8 +21,10 @@ use libp2p::{
     swarm::{DialError, NetworkBehaviour, SwarmEvent},
     tcp, yamux,
 };
-use pxp::{Config, IceServer, NetworkId, PxpEvent};
+use pxp::{Config, IceServer, NetworkId, PxpEvent, View};
 use tokio::sync::mpsc;
+
+mod files;
 
 /// A peer-to-peer chat that needs no server, only one address of anybody who takes part.
 #[derive(Parser)]
@@ -45,6 +54,12 @@ struct Options {
     /// The file that keeps this node's key; made if there is none
     #[arg(long)]
     key: Option<PathBuf>,
+    /// The file that keeps this node's WebRTC certificate, and with it its addresses; made if there is none
+    #[arg(long)]
+    certificate: Option<PathBuf>,
+    /// The file that keeps peers for the next start; this node then looks for six by itself
+    #[arg(long)]
+    known: Option<PathBuf>,
 }
 
 const LISTEN: [&str; 3] = [
@@ -53,6 +68,8 @@ const LISTEN: [&str; 3] = [
     "/ip4/0.0.0.0/udp/0/webrtc-direct",
 ];
 const CHAT: StreamProtocol = StreamProtocol::new("/chat/1.0.0");
+/// How often peers are kept for the next start, beside at the end.
+const KEEP: Duration = Duration::from_secs(60);
 /// How long to wait before asking again when nobody new was found, or dialing again.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -71,7 +88,7 @@ async fn main() {
 }
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
-    let mut swarm = swarm(keypair(&options)?, &options).await?;
+    let mut swarm = swarm(files::key(options.key.as_deref())?, &options).await?;
     println!("this is {}", swarm.local_peer_id());
     let default = LISTEN.iter().map(|address| address.parse());
     let listen = match options.listen.is_empty() {
@@ -86,26 +103,34 @@ async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut lines = stdin_lines();
     let mut interrupt = pin!(tokio::signal::ctrl_c());
     let mut pause = tokio::time::interval(PAUSE);
+    let mut keep = tokio::time::interval(KEEP);
+    if !swarm.behaviour().pxp.known_peers().is_empty() {
+        pause.reset(); // those come first
+    }
     let mut is_asking = false;
     loop {
         tokio::select! {
             biased; // so that the node knows its own addresses before it dials any
-            _ = &mut interrupt => return close(swarm).await,
+            _ = &mut interrupt => {
+                keep_peers(&swarm, options.known.as_deref());
+                return close(swarm).await;
+            }
             event = swarm.select_next_some() => {
                 is_asking &= !is_end_of_query(&event);
                 let is_new_peer = matches!(event, SwarmEvent::Behaviour(NodeEvent::Pxp(PxpEvent::Connected { .. })));
                 on_event(&mut swarm, event);
                 if is_new_peer && !is_asking {
-                    is_asking = ask(&mut swarm, options.peers);
+                    is_asking = ask(&mut swarm, &options);
                 }
             }
             _ = pause.tick() => {
                 if swarm.behaviour().pxp.peers().len() == 0 {
                     bootstrap(&mut swarm, &options);
                 } else if !is_asking {
-                    is_asking = ask(&mut swarm, options.peers);
+                    is_asking = ask(&mut swarm, &options);
                 }
             }
+            _ = keep.tick() => keep_peers(&swarm, options.known.as_deref()),
             // At its end nobody will type any more, and the node goes on.
             Some(line) = lines.recv() => say(&mut swarm, &line),
         }
@@ -127,36 +152,6 @@ fn stdin_lines() -> mpsc::Receiver<String> {
     receiver
 }
 
-fn keypair(options: &Options) -> Result<Keypair, String> {
-    let Some(path) = &options.key else {
-        return Ok(Keypair::generate_ed25519());
-    };
-    let file = path.display();
-    match fs::read(path) {
-        Ok(bytes) => Keypair::from_protobuf_encoding(&bytes)
-            .map_err(|error| format!("there is no key in {file}: {error}")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let key = Keypair::generate_ed25519();
-            let bytes = key
-                .to_protobuf_encoding()
-                .map_err(|error| error.to_string())?;
-            write_secret(path, &bytes)
-                .map_err(|error| format!("cannot write the key to {file}: {error}"))?;
-            Ok(key)
-        }
-        Err(error) => Err(format!("cannot read the key in {file}: {error}")),
-    }
-}
-
-/// Writes a new file that only its owner can read.
-fn write_secret(path: &PathBuf, bytes: &[u8]) -> io::Result<()> {
-    let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    io::Write::write_all(&mut options.open(path)?, bytes)
-}
-
 async fn swarm(key: Keypair, options: &Options) -> Result<Swarm<Node>, Box<dyn Error>> {
     let mut servers = options.stun.clone();
     for turn in options.turn.chunks(3) {
@@ -165,6 +160,13 @@ async fn swarm(key: Keypair, options: &Options) -> Result<Swarm<Node>, Box<dyn E
         }
     }
     let mut config = Config::new(options.network.clone()).with_ice_servers(servers);
+    if let Some(certificate) = files::certificate(options.certificate.as_deref())? {
+        config = config.with_certificate(certificate);
+    }
+    if let Some(path) = &options.known {
+        let known = files::known_peers(path);
+        config = config.with_view(View::default()).with_known_peers(known);
+    }
     if let Some(port) = options.serve_stun {
         config = config.with_stun_service(port);
     }
@@ -206,9 +208,23 @@ fn is_own(swarm: &Swarm<Node>, address: &Multiaddr) -> bool {
 }
 
 /// Asks for one more peer, if one is wanted and somebody can be asked.
-fn ask(swarm: &mut Swarm<Node>, wanted: usize) -> bool {
+fn ask(swarm: &mut Swarm<Node>, options: &Options) -> bool {
     let pxp = &mut swarm.behaviour_mut().pxp;
-    pxp.peers().len() < wanted && pxp.get_new_peer().is_ok()
+    let is_wanted = options.known.is_none() && pxp.peers().len() < options.peers;
+    is_wanted && pxp.get_new_peer().is_ok()
+}
+
+fn keep_peers(swarm: &Swarm<Node>, path: Option<&Path>) {
+    let Some(path) = path else {
+        return;
+    };
+    let peers = swarm.behaviour().pxp.known_peers();
+    // Those of an earlier start are kept as long as there are no others.
+    if !peers.is_empty()
+        && let Err(error) = files::keep_peers(path, &peers)
+    {
+        println!("cannot keep peers in {}: {error}", path.display());
+    }
 }
 
 fn is_end_of_query(event: &SwarmEvent<NodeEvent>) -> bool {

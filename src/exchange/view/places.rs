@@ -1,0 +1,175 @@
+//! Who may come, how often, and in whose place.
+
+use std::{net::IpAddr, time::Duration};
+
+use libp2p::PeerId;
+use rand::seq::IteratorRandom;
+use web_time::Instant;
+
+use super::{SUBNET_SHARE, View, naming::YOUNG};
+use crate::exchange::{Exchange, timer::Timer};
+
+/// How often a peer may come in the long run, once as many have come as may be there: who wants to take the
+/// places of those that go needs the longer for it. While a node grows, a free place costs nothing.
+const INCOMING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How many may come at once at most, a day's worth.
+const MAX_BURST: usize = 2880;
+
+/// How often a node that has grown and is full lets one who comes take the place of another. Were it never,
+/// whoever takes all places keeps everybody else out; the more often, the sooner those that were there
+/// have to look for others.
+const EVICTION_INTERVAL: Duration = Duration::from_secs(600);
+
+#[derive(Debug)]
+pub(super) struct Places {
+    /// Who came last.
+    pub(super) newest: Option<PeerId>,
+    /// Until when as many have come as may at once, less the burst.
+    full_until: Option<Instant>,
+    /// When one last took the place of another.
+    pub(super) evicted: Option<Instant>,
+    is_accepting: bool,
+    /// Whether the next may come however many have come before: there are fewer chosen peers than [`YOUNG`] in
+    /// some network, or we grow and have a place.
+    is_free: bool,
+}
+
+impl Places {
+    pub(super) fn new() -> Self {
+        Self {
+            newest: None,
+            full_until: None,
+            evicted: None,
+            is_accepting: true,
+            is_free: true,
+        }
+    }
+}
+
+impl View {
+    pub(in super::super) fn is_accepting(&self) -> bool {
+        self.places.is_accepting
+    }
+
+    /// Whether nobody may come any more uninvited.
+    pub(in super::super) fn is_full(&self) -> bool {
+        self.incoming.len() >= self.wanted.max_incoming
+    }
+
+    /// A peer was told that it may come.
+    pub(in super::super) fn on_introduced(&mut self, now: Instant) {
+        self.is_due = true;
+        if self.places.is_free {
+            return;
+        }
+        let full_until = self.places.full_until;
+        let from = full_until.map_or(now, |until| until.max(now));
+        let latest = now + INCOMING_INTERVAL * self.burst();
+        self.places.full_until = Some(latest.min(from + INCOMING_INTERVAL));
+    }
+
+    /// The first peer is there. A quarter of the burst is left, for a few to take the places of others.
+    pub(super) fn begin_places(&mut self, now: Instant) {
+        self.places.full_until = Some(now + INCOMING_INTERVAL * (self.burst() * 3 / 4));
+    }
+
+    /// One that was told so has come, or will not.
+    pub(in super::super) fn on_introduction_over(&mut self) {
+        self.is_due = true;
+    }
+
+    fn burst(&self) -> u32 {
+        u32::try_from(self.wanted.max_incoming.min(MAX_BURST)).unwrap_or_default()
+    }
+
+    /// From when on one more may come, if not now.
+    fn rested(&self, now: Instant) -> Option<Instant> {
+        let burst = INCOMING_INTERVAL * self.burst().saturating_sub(1);
+        let from = self.places.full_until?.checked_sub(burst)?;
+        (from > now).then_some(from)
+    }
+
+    /// When one who comes may take the place of another.
+    pub(super) fn evicts_at(&self, now: Instant) -> Instant {
+        let last = self.places.evicted.filter(|_| !self.grows(now));
+        last.map_or(now, |last| last + EVICTION_INTERVAL)
+    }
+
+    /// Who is to go: one of a network of addresses that has too many first, and then, while all are young,
+    /// anybody. Later those are safe who were there before most others.
+    pub(super) fn evicted(&self, now: Instant) -> Vec<PeerId> {
+        let others = self.incoming.iter();
+        let others = others.filter(|(peer, _)| Some(**peer) != self.places.newest);
+        let mut by_age: Vec<_> = others
+            .map(|(peer, incoming)| (incoming.since, *peer, incoming.subnet))
+            .collect();
+        by_age.sort_unstable();
+        let like = |subnet: IpAddr| {
+            self.incoming
+                .values()
+                .filter(move |it| it.subnet == Some(subnet))
+        };
+        let at_most = self.wanted.max_incoming.div_ceil(SUBNET_SHARE);
+        let crowded = by_age
+            .iter()
+            .filter(|(.., subnet)| subnet.is_some_and(|subnet| like(subnet).count() > at_most));
+        let crowded: Vec<_> = crowded.map(|(_, peer, _)| *peer).collect();
+        let protected = if self.grows(now) { 0 } else { by_age.len() / 2 };
+        match crowded.is_empty() {
+            true => by_age.into_iter().skip(protected).map(|it| it.1).collect(),
+            false => crowded,
+        }
+    }
+}
+
+impl Exchange {
+    /// Makes room for who has come while we were full.
+    pub(super) fn evict(&mut self, now: Instant) {
+        while let Some(view) = &mut self.view
+            && view.incoming.len() > view.wanted.max_incoming
+            && let Some(peer) = view.evicted(now).into_iter().choose(&mut self.rng)
+        {
+            view.places.evicted = Some(now);
+            self.leave_peer(now, &peer);
+        }
+    }
+
+    /// Finds out whether peers may come, and tells ours if that has changed.
+    pub(super) fn judge_incoming(&mut self, now: Instant) {
+        let mut networks = self.networks.iter();
+        let is_young = networks.any(|network| self.chosen(network).count() < YOUNG);
+        let kept = self.answers.kept_places();
+        let Some(view) = &mut self.view else {
+            return;
+        };
+        let at_most = view.wanted.max_incoming;
+        let has_place = view.incoming.len() + kept < at_most;
+        view.places.is_free = is_young || has_place && view.grows(now);
+        let from = if has_place {
+            Some(now)
+        } else {
+            // One at a time takes the place of another, but where all are young.
+            let at_a_time = if view.grows(now) { at_most } else { 1 };
+            (kept < at_a_time).then(|| view.evicts_at(now))
+        };
+        let rested = view.rested(now).filter(|_| !view.places.is_free);
+        let from = from.map(|from| rested.map_or(from, |rested| from.max(rested)));
+        view.places.is_accepting = from.is_some_and(|from| from <= now);
+        if let Some(at) = from.filter(|from| *from > now) {
+            self.timers.set(at, Timer::View);
+        }
+        self.announce_acceptance(now);
+    }
+}
+
+#[cfg(test)]
+impl Exchange {
+    /// Behaves as if a peer had been told that it may come.
+    pub(in super::super) fn note_introduction(&mut self, now: Instant) {
+        if let Some(view) = &mut self.view {
+            view.on_introduced(now);
+        }
+        self.tend_view(now);
+    }
+}
