@@ -171,9 +171,9 @@ impl Behaviour {
         self.exchange.peers_in(network)
     }
 
-    /// The peers that are worth keeping for [`Config::with_known_peers`] at the next start: of those that this
-    /// node has chosen by itself, see [`Config::with_view`], or its application has dialed, those that can
-    /// be dialed; 32 at most, those with the longest standing first. Peers that came by themselves are not among
+    /// The peers of a node [with a view](Config::with_view) that are worth keeping for
+    /// [`Config::with_known_peers`] at the next start: of those that it has chosen by itself or its application has
+    /// dialed, those that can be dialed; 32 at most, those with the longest standing first. Peers that came by themselves are not among
     /// them.
     pub fn known_peers(&self) -> Vec<KnownPeer> {
         self.known_peers.list(known::now())

@@ -12,7 +12,10 @@ pub struct Certificate(pub(crate) tokio::Certificate);
 /// A text that holds no certificate with its key in the PEM format.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no certificate with its key in PEM")]
-pub struct CertificateError(#[source] tokio::certificate::Error);
+pub struct CertificateError(#[source] Option<tokio::certificate::Error>);
+
+/// How many characters of base64 the eight bytes take that say when the certificate expires.
+const EXPIRY_LEN: usize = 11;
 
 impl Certificate {
     /// A new one.
@@ -22,7 +25,9 @@ impl Certificate {
     /// [`CertificateError`] if the system has no randomness.
     pub fn generate() -> Result<Self, CertificateError> {
         let certificate = tokio::Certificate::generate(&mut rand::rng());
-        certificate.map(Self).map_err(CertificateError)
+        certificate
+            .map(Self)
+            .map_err(|error| CertificateError(Some(error)))
     }
 
     /// The certificate that [`Self::to_pem`] wrote.
@@ -31,14 +36,28 @@ impl Certificate {
     ///
     /// [`CertificateError`] if it is none.
     pub fn from_pem(pem: &str) -> Result<Self, CertificateError> {
+        if !is_whole(pem) {
+            return Err(CertificateError(None));
+        }
         let certificate = tokio::Certificate::from_pem(pem);
-        certificate.map(Self).map_err(CertificateError)
+        certificate
+            .map(Self)
+            .map_err(|error| CertificateError(Some(error)))
     }
 
     /// The certificate with its private key, which is to be kept like one.
     pub fn to_pem(&self) -> String {
         self.0.serialize_pem()
     }
+}
+
+/// Whether the first block is as long as what is read from it. The reader takes that for granted.
+fn is_whole(pem: &str) -> bool {
+    let first = pem.trim_start().lines().skip(1);
+    let first = first.take_while(|line| !line.starts_with('-'));
+    let characters = first.flat_map(str::chars);
+    let digits = characters.filter(|character| !character.is_whitespace() && *character != '=');
+    digits.count() >= EXPIRY_LEN
 }
 
 /// Without its private key.
@@ -58,7 +77,9 @@ mod tests {
         let pem = certificate.to_pem();
         assert!(Certificate::from_pem(&pem).unwrap() == certificate);
         assert!(Certificate::generate().unwrap() != certificate);
-        for damaged in ["", "certificate", &pem[..pem.len() / 2], &pem[10..]] {
+        let expiry = pem.lines().nth(1).unwrap();
+        let short = pem.replacen(expiry, "AAAA", 1);
+        for damaged in ["", "certificate", &pem[..pem.len() / 2], &pem[10..], &short] {
             assert!(Certificate::from_pem(damaged).is_err(), "{damaged}");
         }
     }

@@ -141,7 +141,7 @@ impl Config {
 
     /// Has the node find and keep peers by itself, so that the application need only dial one node of the
     /// network. That one is left again when enough others are found. Default: the application asks for each
-    /// peer. It does not yet hold off whoever runs many nodes in order to surround this one.
+    /// peer. How far it holds off whoever runs many nodes in order to surround this one is told by the README.
     pub fn with_view(mut self, view: View) -> Self {
         self.view = Some(view);
         self

@@ -372,6 +372,10 @@ impl Exchange {
     }
 
     fn on_networks_changed(&mut self, now: Instant) {
+        if self.view.is_some() {
+            self.on_view_timer();
+            self.timers.set(now, Timer::View);
+        }
         for connection in self.connections() {
             self.refresh(now, connection);
         }

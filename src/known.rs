@@ -129,16 +129,18 @@ impl KnownPeers {
         list
     }
 
-    /// Those go first that have not been seen for longest.
+    /// Those go first that have not been seen for longest, and of those that are there the newest.
     fn forget_one_too_many(&mut self) {
         if self.peers.len() > MAX_KNOWN {
-            let oldest = self.peers.values().min_by_key(|entry| {
-                let is_connected = entry.is_connected;
-                (is_connected, entry.known.last_seen)
-            });
-            if let Some(oldest) = oldest.map(|entry| entry.known.peer) {
-                self.peers.remove(&oldest);
-            }
+            let gone = self.peers.values().filter(|entry| !entry.is_connected);
+            let gone = gone.min_by_key(|entry| entry.known.last_seen);
+            let newest = || {
+                self.peers
+                    .values()
+                    .max_by_key(|entry| entry.known.first_seen)
+            };
+            let forgotten = gone.or_else(newest).map(|entry| entry.known.peer);
+            forgotten.and_then(|peer| self.peers.remove(&peer));
         }
     }
 }
@@ -225,6 +227,17 @@ mod tests {
         assert_eq!(list.len(), 32);
         let is_kept = |peer: &PeerId| list.iter().any(|known| known.peer == *peer);
         assert!(there.iter().all(is_kept));
+    }
+
+    #[test]
+    fn of_those_that_are_there_the_newest_is_forgotten() {
+        let mut peers = KnownPeers::default();
+        for n in 0..33 {
+            peers.on_connected(at(n), PeerId::random(), vec![address(n)]);
+        }
+        let list = peers.list(at(40));
+        assert_eq!(list.len(), 32);
+        assert!(list.iter().all(|peer| peer.first_seen < at(32)));
     }
 
     #[cfg(feature = "serde")]

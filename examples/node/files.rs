@@ -86,6 +86,10 @@ pub(crate) fn known_peers(path: &Path) -> Vec<KnownPeer> {
     match peers {
         Ok(peers) => peers,
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) if error.kind() != io::ErrorKind::InvalidData => {
+            println!("cannot read {}: {error}", path.display());
+            Vec::new()
+        }
         Err(error) => {
             let aside = beside(path, ".damaged");
             match fs::rename(path, &aside) {

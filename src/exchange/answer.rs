@@ -234,6 +234,7 @@ impl Exchange {
             true => None,
             false => Some(self.answer(&peer, None, addresses.clone(), reach)?),
         };
+        let is_new = !self.roster.contains(&peer) && !self.answers.contains(&peer);
         self.end_introduction(&peer);
         let setup = is_signaled.then(|| self.new_setup(peer));
         self.answers.keep_place(Introduction {
@@ -246,7 +247,7 @@ impl Exchange {
             is_unanswered: is_signaled,
         });
         self.wake_expiries();
-        if let Some(view) = &mut self.view {
+        if let Some(view) = self.view.as_mut().filter(|_| is_new) {
             view.on_introduced(now);
         }
         if let Some(setup) = setup {
@@ -306,7 +307,7 @@ impl Exchange {
     }
 
     /// A signal came in the session of an offer that we let come. Only one more address of the
-    /// offerer has a place there; nothing else ends the session, for anybody may have sent it.
+    /// offerer has a place there; no signal ends the session, for anybody may have sent it.
     pub(super) fn on_offerer_signal(&mut self, peer: &PeerId, signal: &Signal) {
         let Some(introduction) = self.answers.introduced.get_mut(peer) else {
             return;

@@ -291,13 +291,13 @@ impl Exchange {
         self.neighbors.on_moved(connection, None, link.stun());
         let allowance = Allowance::full(&self.limits, now);
         let is_first = self.roster.add(peer, connection, allowance);
-        if let Some(view) = &mut self.view {
-            view.on_linked(&peer);
-        }
         self.place(&peer);
         self.wake_link(connection);
         if is_first {
             self.on_peer_connected(now, peer, connection);
+        }
+        if let Some(view) = &mut self.view {
+            view.on_linked(&peer);
         }
         self.announce_acceptance(now);
     }
@@ -325,6 +325,12 @@ impl Exchange {
         if let Some(view) = &mut self.view
             && let Some(link) = self.links.get_mut(&connection)
         {
+            // One that we dialed for a query that is over came by the wish of others.
+            let is_left_over = link.purpose == Purpose::Exchange && !view.expects(&peer);
+            let origin = match origin {
+                Origin::Dialed if is_left_over && link.via != Via::Stream => Origin::Accepted,
+                origin => origin,
+            };
             let addresses = link.dialed.take().into_iter().chain(addresses).collect();
             view.on_connected(now, peer, origin, link.ip, addresses);
         }

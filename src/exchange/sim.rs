@@ -413,7 +413,7 @@ impl Sim {
         for connection in self.wires.keys().copied().collect::<Vec<_>>() {
             self.cut(connection);
         }
-        self.run(Duration::from_secs(1200));
+        self.run(Duration::from_secs(1500));
         for node in self.nodes.iter_mut().filter(|node| node.is_alive) {
             node.core.assert_empty();
             assert!(

@@ -133,18 +133,19 @@ fn twelve_peers_come_at_once_and_then_one_in_thirty_seconds() {
 
 #[test]
 fn a_place_that_was_kept_for_who_does_not_come_is_free_once_it_has_given_up() {
+    let kept = |sim: &Sim| sim.nodes[2].core.answers.kept_places();
     for seed in 0..20 {
         let mut sim = Sim::signaling(seed, 2);
-        sim.add(config().with_view(View::default().with_chosen(0).with_max_incoming(1)));
+        sim.add(config().with_view(View::default().with_chosen(0)));
         let _: ConnectionId = sim.connect(0, 1);
         let _: ConnectionId = sim.connect(1, 2);
         (sim.nodes[2].is_punchable, sim.nodes[2].is_reachable) = (false, false);
         let query = sim.start_query(0);
-        sim.run_until("an introduction", |sim| !sim.nodes[2].core.accepts());
+        sim.run_until("a place that is kept", |sim| kept(sim) == 1);
         sim.run_until("the end of a query", |sim| sim.outcome(0, query).is_some());
         assert!(sim.outcome(0, query).unwrap().is_err());
         sim.run(SECOND);
-        assert!(sim.nodes[2].core.accepts(), "seed {seed}");
+        assert_eq!(kept(&sim), 0, "seed {seed}");
         sim.end();
     }
 }

@@ -25,7 +25,8 @@ const MAX_NAMED_INCOMING: usize = 1;
 const SAMPLE: usize = 3 * MAX_CANDIDATES;
 
 /// After how many walks through one peer another takes its place, and how often that may be, for each
-/// that may come at a time: whoever floods us with requests is not to have us change our peers.
+/// that may come at a time: an ordinary node that is flooded with requests changes a peer in half an hour. One
+/// that many begin with has to share what they ask for among many, and changes more.
 const MAX_CARRIED: usize = 32;
 const RELIEF_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
@@ -34,6 +35,11 @@ impl View {
     fn came_before(&self, now: Instant, peer: &PeerId, age: Duration) -> bool {
         let incoming = self.incoming.get(peer);
         incoming.is_some_and(|incoming| incoming.since + age <= now)
+    }
+
+    /// With fewer of those that we chose, all peers have to do.
+    fn few(&self) -> usize {
+        (self.wanted.chosen / 2).max(1)
     }
 
     /// A walk goes through one of those that we chose.
@@ -68,7 +74,7 @@ impl Exchange {
         let chosen = self.roster.among(network, view.chosen.keys(), asker);
         let mut named = self.roster.sample(network, SAMPLE, asker, &mut self.rng);
         named.sort_by_key(|member| !member.accepting);
-        if view.grows(now) || chosen.len() < view.wanted.chosen / 2 {
+        if view.grows(now) || chosen.len() < view.few() {
             named.sort_by_key(|member| view.dialed.contains(&member.peer)); // as a last resort
         } else {
             // A young one is better than none.
@@ -102,7 +108,7 @@ impl Exchange {
         let introduced = view.introduced.iter().filter(|_| view.grows(now));
         let listed = view.chosen.keys().chain(introduced);
         let members = self.roster.among(network, listed, asker);
-        let member = if members.len() < view.wanted.chosen / 2 {
+        let member = if members.len() < view.few() {
             let others = view.dialed.iter().chain([asker]).copied().collect();
             let (_, member) = self.roster.pick(networks, &others, &mut self.rng)?;
             member

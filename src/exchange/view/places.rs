@@ -1,6 +1,6 @@
 //! Who may come, how often, and in whose place.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use libp2p::PeerId;
 use rand::seq::IteratorRandom;
@@ -29,6 +29,8 @@ pub(super) struct Places {
     full_until: Option<Instant>,
     /// When one last took the place of another.
     pub(super) evicted: Option<Instant>,
+    /// The timer that is set for when one may come.
+    wake: Option<Instant>,
     is_accepting: bool,
     /// Whether the next may come however many have come before: there are fewer chosen peers than [`YOUNG`] in
     /// some network, or we grow and have a place.
@@ -41,6 +43,7 @@ impl Places {
             newest: None,
             full_until: None,
             evicted: None,
+            wake: None,
             is_accepting: true,
             is_free: true,
         }
@@ -105,15 +108,16 @@ impl View {
             .map(|(peer, incoming)| (incoming.since, *peer, incoming.subnet))
             .collect();
         by_age.sort_unstable();
-        let like = |subnet: IpAddr| {
-            self.incoming
-                .values()
-                .filter(move |it| it.subnet == Some(subnet))
-        };
+        let mut like: HashMap<IpAddr, usize> = HashMap::new();
+        for subnet in self.incoming.values().filter_map(|it| it.subnet) {
+            *like.entry(subnet).or_default() += 1;
+        }
         let at_most = self.wanted.max_incoming.div_ceil(SUBNET_SHARE);
-        let crowded = by_age
-            .iter()
-            .filter(|(.., subnet)| subnet.is_some_and(|subnet| like(subnet).count() > at_most));
+        let is_crowded = |subnet: &Option<IpAddr>| {
+            let like = subnet.and_then(|subnet| like.get(&subnet));
+            like.is_some_and(|like| *like > at_most)
+        };
+        let crowded = by_age.iter().filter(|(.., subnet)| is_crowded(subnet));
         let crowded: Vec<_> = crowded.map(|(_, peer, _)| *peer).collect();
         let protected = if self.grows(now) { 0 } else { by_age.len() / 2 };
         match crowded.is_empty() {
@@ -138,7 +142,8 @@ impl Exchange {
     /// Finds out whether peers may come, and tells ours if that has changed.
     pub(super) fn judge_incoming(&mut self, now: Instant) {
         let mut networks = self.networks.iter();
-        let is_young = networks.any(|network| self.chosen(network).count() < YOUNG);
+        let enough = YOUNG.min(self.view.as_ref().map_or(0, |view| view.wanted.chosen));
+        let is_young = networks.any(|network| self.chosen(network).count() < enough);
         let kept = self.answers.kept_places();
         let Some(view) = &mut self.view else {
             return;
@@ -150,15 +155,21 @@ impl Exchange {
             Some(now)
         } else {
             // One at a time takes the place of another, but where all are young.
-            let at_a_time = if view.grows(now) { at_most } else { 1 };
+            let at_a_time = if view.grows(now) {
+                at_most
+            } else {
+                at_most.min(1)
+            };
             (kept < at_a_time).then(|| view.evicts_at(now))
         };
         let rested = view.rested(now).filter(|_| !view.places.is_free);
         let from = from.map(|from| rested.map_or(from, |rested| from.max(rested)));
         view.places.is_accepting = from.is_some_and(|from| from <= now);
-        if let Some(at) = from.filter(|from| *from > now) {
+        let wake = from.filter(|from| *from > now);
+        if let Some(at) = wake.filter(|at| view.places.wake != Some(*at)) {
             self.timers.set(at, Timer::View);
         }
+        view.places.wake = wake;
         self.announce_acceptance(now);
     }
 }
