@@ -53,10 +53,9 @@ impl Certificate {
 
 /// Whether the first block is as long as what is read from it. The reader takes that for granted.
 fn is_whole(pem: &str) -> bool {
-    let first = pem.trim_start().lines().skip(1);
-    let first = first.take_while(|line| !line.starts_with('-'));
-    let characters = first.flat_map(str::chars);
-    let digits = characters.filter(|character| !character.is_whitespace() && *character != '=');
+    // What stands before it, its begin, and then the block.
+    let first = pem.split("-----").nth(2).unwrap_or_default();
+    let digits = first.chars().filter(char::is_ascii_alphanumeric);
     digits.count() >= EXPIRY_LEN
 }
 
@@ -79,7 +78,9 @@ mod tests {
         assert!(Certificate::generate().unwrap() != certificate);
         let expiry = pem.lines().nth(1).unwrap();
         let short = pem.replacen(expiry, "AAAA", 1);
-        for damaged in ["", "certificate", &pem[..pem.len() / 2], &pem[10..], &short] {
+        let late = format!("a certificate, and more\n{short}");
+        let half = &pem[..pem.len() / 2];
+        for damaged in ["", "certificate", half, &pem[10..], &short, &late] {
             assert!(Certificate::from_pem(damaged).is_err(), "{damaged}");
         }
     }

@@ -15,6 +15,7 @@ use std::{
 };
 
 use libp2p::{Multiaddr, PeerId};
+use rand::seq::SliceRandom;
 use web_time::Instant;
 
 use self::{bootstraps::Bootstraps, places::Places, search::Search};
@@ -29,7 +30,7 @@ mod search;
 mod tests;
 
 /// How long a node grows from its first peer on, and how long one that came has to stay until it is named
-/// to others. In simulations with half of this, crowds mixed less.
+/// to others.
 const GROWTH: Duration = Duration::from_secs(600);
 
 /// No more than one in so many peers may be of one network of addresses, see [`subnet_of`].
@@ -83,6 +84,8 @@ struct Chosen {
 /// How long a peer that we found is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stay {
+    /// As long as it stays, for the application has asked for it.
+    Wanted,
     Lasting,
     /// Until another has come in its place.
     Spent,
@@ -99,7 +102,7 @@ struct Incoming {
 
 impl Chosen {
     fn lasts(&self) -> bool {
-        self.stay == Stay::Lasting
+        matches!(self.stay, Stay::Wanted | Stay::Lasting)
     }
 }
 
@@ -141,9 +144,16 @@ impl View {
         }
         let subnet = ip.and_then(subnet_of);
         match origin {
-            Origin::Chosen { through } => self.on_chosen(now, peer, through, subnet, addresses),
+            Origin::Chosen { through } => {
+                let stay = self.stay_of(subnet);
+                self.patience = match stay {
+                    Stay::Redundant => self.patience.saturating_sub(1),
+                    _ => PATIENCE,
+                };
+                self.on_chosen(now, peer, through, subnet, stay, addresses);
+            }
             // The application chose.
-            Origin::Found(_) => self.on_chosen(now, peer, peer, subnet, addresses),
+            Origin::Found(_) => self.on_chosen(now, peer, peer, subnet, Stay::Wanted, addresses),
             Origin::Dialed => {
                 if let Some(address) = addresses.into_iter().next() {
                     self.bootstraps.remember(peer, address);
@@ -161,24 +171,25 @@ impl View {
         }
     }
 
+    /// How long one of this network of addresses is to be kept.
+    fn stay_of(&self, subnet: Option<IpAddr>) -> Stay {
+        let like = self.chosen.values().filter(|chosen| chosen.lasts());
+        let like = like.filter(|chosen| subnet.is_some() && chosen.subnet == subnet);
+        match like.count() < self.wanted.chosen.div_ceil(SUBNET_SHARE) {
+            true => Stay::Lasting,
+            false => Stay::Redundant,
+        }
+    }
+
     fn on_chosen(
         &mut self,
         now: Instant,
         peer: PeerId,
         through: PeerId,
         subnet: Option<IpAddr>,
+        stay: Stay,
         addresses: Vec<Multiaddr>,
     ) {
-        let like = self.chosen.values().filter(|chosen| chosen.lasts());
-        let like = like.filter(|chosen| subnet.is_some() && chosen.subnet == subnet);
-        let stay = match like.count() < self.wanted.chosen.div_ceil(SUBNET_SHARE) {
-            true => Stay::Lasting,
-            false => Stay::Redundant,
-        };
-        self.patience = match stay {
-            Stay::Lasting => PATIENCE,
-            _ => self.patience.saturating_sub(1),
-        };
         self.search.restart();
         let chosen = Chosen {
             through,
@@ -230,7 +241,10 @@ impl Exchange {
         }
         self.leave_spent(now);
         let mut is_complete = true;
-        for network in self.networks.clone().iter() {
+        // In random order, for they share what is under way, and the pauses.
+        let mut networks = self.networks.to_vec();
+        networks.shuffle(&mut self.rng);
+        for network in &networks {
             let missing = self.missing(network);
             is_complete &= missing == 0;
             self.look_for(now, network, missing);
@@ -275,7 +289,7 @@ impl Exchange {
             return 0;
         };
         let stays = self.chosen(network).filter(|(_, it)| match it.stay {
-            Stay::Lasting => true,
+            Stay::Wanted | Stay::Lasting => true,
             Stay::Redundant => view.patience == 0,
             Stay::Spent => false,
         });

@@ -194,6 +194,40 @@ fn when_the_node_they_began_with_is_gone_looks_for_it_change_nothing() {
 }
 
 #[test]
+fn too_few_to_fill_up_find_the_node_they_began_with_once_it_is_back() {
+    for seed in 0..10 {
+        let mut sim = crowd(seed, 30);
+        sim.run(500 * SECOND);
+        (11..30).for_each(|node| sim.vanish(node));
+        (sim.nodes[0].is_reachable, sim.nodes[0].is_punchable) = (false, false);
+        sim.run(60 * SECOND);
+        while !sim.peers(0).is_empty() {
+            for node in sim.peers(0) {
+                sim.cut(sim.between(0, node));
+            }
+            sim.run(60 * SECOND);
+        }
+        sim.nodes[0].is_reachable = true;
+        sim.run(1500 * SECOND);
+        assert_ne!(sim.peers(0), [], "seed {seed}");
+        sim.end();
+    }
+}
+
+#[test]
+fn a_network_without_members_does_not_keep_another_from_filling_up() {
+    for seed in 0..10 {
+        let mut sim = crowd(seed, 30);
+        let config = Config::new(network("empty")).with_network(network("net"));
+        let config = config.unwrap();
+        let node = sim.add(config.with_view(View::default()));
+        let _: ConnectionId = sim.link(node, 0);
+        sim.run_until("a full view", |sim| kinds(sim, node)[0] >= 6);
+        sim.end();
+    }
+}
+
+#[test]
 fn a_node_that_has_grown_names_those_it_chose_and_one_that_came() {
     let mut sim = crowd(1, 40);
     sim.run(2000 * SECOND);

@@ -147,8 +147,12 @@ impl Exchange {
         }
         match view.bootstraps.look {
             Look::At(at) if at > now => {}
-            // Until then they are looked through in any case.
-            Look::At(_) if !is_complete => {}
+            // What is missing is looked for through them.
+            Look::At(_) if !is_complete => {
+                view.bootstraps.look = Look::Unplanned;
+                view.is_due = true;
+                self.dial_bootstrap();
+            }
             Look::At(_) => {
                 view.bootstraps.look = Look::Begun;
                 self.dial_bootstrap();
@@ -188,8 +192,9 @@ impl Exchange {
             let is_redundant = chosen.stay == Stay::Redundant;
             (is_redundant, !known.contains_key(&chosen.through))
         };
-        let first = view.chosen.values().map(rank).max();
-        let first = view.chosen.iter().filter(|(_, it)| Some(rank(it)) == first);
+        let chosen = || view.chosen.iter().filter(|(_, it)| it.stay != Stay::Wanted);
+        let first = chosen().map(|(_, it)| rank(it)).max();
+        let first = chosen().filter(|(_, it)| Some(rank(it)) == first);
         let replaced = first.choose(&mut self.rng).map(|(peer, _)| *peer);
         if let Some(chosen) = replaced.and_then(|peer| view.chosen.get_mut(&peer)) {
             chosen.stay = Stay::Spent;

@@ -27,7 +27,7 @@ const SAMPLE: usize = 3 * MAX_CANDIDATES;
 /// After how many walks through one peer another takes its place, and how often that may be, for each
 /// that may come at a time: an ordinary node that is flooded with requests changes a peer in half an hour. One
 /// that many begin with has to share what they ask for among many, and changes more.
-const MAX_CARRIED: usize = 32;
+pub(super) const MAX_CARRIED: usize = 32;
 const RELIEF_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
 impl View {
@@ -49,7 +49,7 @@ impl View {
         };
         chosen.carried += 1;
         let is_due = self.relieves_at.is_none_or(|at| at <= now);
-        if chosen.carried >= MAX_CARRIED && chosen.lasts() && is_due {
+        if chosen.carried >= MAX_CARRIED && chosen.stay == Stay::Lasting && is_due {
             let at_a_time = u32::try_from(self.wanted.max_incoming.max(1)).unwrap_or(u32::MAX);
             self.relieves_at = Some(now + RELIEF_INTERVAL / at_a_time);
             chosen.stay = Stay::Spent;

@@ -2,6 +2,7 @@
 //! tests of the core.
 
 use super::*;
+use crate::id::QueryId;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -65,6 +66,20 @@ fn of_one_network_of_addresses_one_in_six_is_to_stay() {
     ] {
         assert_eq!(peers.find(ip).1, stay, "{ip}");
     }
+}
+
+#[test]
+fn whom_the_application_asked_for_is_kept_whatever_its_address_and_its_load() {
+    let mut peers = Peers::new(config::View::default());
+    let found: Vec<_> = (0..3)
+        .map(|n| peers.come("9.1.0.0", Origin::Found(QueryId(n))))
+        .collect();
+    for _ in 0..2 * naming::MAX_CARRIED {
+        peers.view.on_carried(peers.now, &found[0]);
+    }
+    let stays = found.iter().map(|peer| peers.view.chosen[peer].stay);
+    assert_eq!(stays.collect::<Vec<_>>(), [Stay::Wanted; 3]);
+    assert_eq!(peers.view.patience, PATIENCE);
 }
 
 #[test]
