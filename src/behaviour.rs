@@ -77,8 +77,9 @@ impl Behaviour {
         let local = key.public().to_peer_id();
         let mut known_peers = std::mem::take(&mut config.known_peers);
         known_peers.retain(|known| known.peer != local);
-        let known_peers = KnownPeers::new(known_peers);
-        let dials = known_peers.best().map(dial_known).collect();
+        let mut known_peers = KnownPeers::new(known_peers);
+        let dials = (0..known::MAX_DIALED).filter_map(|_| known_peers.next().map(dial));
+        let dials = dials.collect();
         let rng = StdRng::from_rng(&mut rand::rng());
         Self {
             exchange: Exchange::new(local, Box::new(Signer::new(key.clone())), config, rng),
@@ -449,6 +450,10 @@ impl NetworkBehaviour for Behaviour {
                 self.tell(Input::Closed { connection, error });
             }
             FromSwarm::DialFailure(failure) => {
+                let is_known = |peer: PeerId| self.known_peers.contains(&peer);
+                if failure.peer_id.is_some_and(is_known) && self.exchange.peers().len() == 0 {
+                    self.dials.extend(self.known_peers.next().map(dial));
+                }
                 let stream = self.streams.remove(&failure.connection_id);
                 let otherwise = match failure.error {
                     DialError::Transport(errors) => not_secured(errors.iter().map(|(_, e)| e)),
@@ -511,7 +516,7 @@ impl NetworkBehaviour for Behaviour {
     }
 }
 
-fn dial_known(known: &KnownPeer) -> DialOpts {
+fn dial(known: &KnownPeer) -> DialOpts {
     DialOpts::peer_id(known.peer)
         .addresses(known.addresses.clone())
         .override_dial_concurrency_factor(NonZeroU8::MIN)

@@ -156,8 +156,9 @@ impl Config {
     }
 
     /// Peers that were worth keeping at the end of an earlier run: [`Behaviour::known_peers`] then. The two of
-    /// the longest standing are dialed at the swarm's first poll, as if the application did. Whoever can
-    /// reach a network in this way depends on no node that all begin with. Default: none.
+    /// the longest standing are dialed at the swarm's first poll, as if the application did, and for each that
+    /// cannot be reached the next, until there is a peer. Whoever can reach a network in this way depends
+    /// on no node that all begin with. Default: none.
     ///
     /// [`Behaviour::known_peers`]: crate::Behaviour::known_peers
     pub fn with_known_peers(mut self, peers: impl IntoIterator<Item = KnownPeer>) -> Self {

@@ -11,8 +11,8 @@ use libp2p::{Multiaddr, PeerId};
 /// How many are kept: several times as many as are tried.
 const MAX_KNOWN: usize = 32;
 
-/// How many are dialed at the start.
-const MAX_DIALED: usize = 2;
+/// How many are dialed at a time.
+pub(crate) const MAX_DIALED: usize = 2;
 
 /// A peer that this node has chosen or its application has dialed, and where it is dialed. See
 /// [`Behaviour::known_peers`](crate::Behaviour::known_peers).
@@ -42,6 +42,8 @@ impl KnownPeer {
 #[derive(Debug, Default)]
 pub(crate) struct KnownPeers {
     peers: BTreeMap<PeerId, Entry>,
+    /// Those that are worth trying, the best last: who has been around for long is likely to be there still.
+    untried: Vec<PeerId>,
 }
 
 #[derive(Debug)]
@@ -64,14 +66,20 @@ impl KnownPeers {
                 peers.forget_one_too_many();
             }
         }
+        let mut known: Vec<_> = peers.peers.values().map(|entry| &entry.known).collect();
+        known.sort_by_key(|known| known.standing());
+        peers.untried = known.into_iter().map(|known| known.peer).collect();
         peers
     }
 
-    /// Those that are worth trying first: who has been around for long is likely to be there still.
-    pub(crate) fn best(&self) -> impl Iterator<Item = &KnownPeer> {
-        let mut best: Vec<_> = self.peers.values().map(|entry| &entry.known).collect();
-        best.sort_by_key(|known| known.standing());
-        best.into_iter().rev().take(MAX_DIALED)
+    /// The next that is to be tried.
+    pub(crate) fn next(&mut self) -> Option<&KnownPeer> {
+        let peer = self.untried.pop()?;
+        self.peers.get(&peer).map(|entry| &entry.known)
+    }
+
+    pub(crate) fn contains(&self, peer: &PeerId) -> bool {
+        self.peers.contains_key(peer)
     }
 
     pub(crate) fn on_connected(
@@ -173,11 +181,14 @@ mod tests {
     }
 
     #[test]
-    fn the_two_of_the_longest_standing_are_tried() {
+    fn those_of_the_longest_standing_are_tried_first_and_each_once() {
         let all = [known(0, 10), known(0, 30), known(20, 21), known(0, 20)];
-        let peers = KnownPeers::new(all.to_vec());
-        let best: Vec<_> = peers.best().cloned().collect();
-        assert_eq!(best, [all[1].clone(), all[3].clone()]);
+        let mut peers = KnownPeers::new(all.to_vec());
+        assert_eq!(tried(&mut peers), [1, 3, 0, 2].map(|n| all[n].clone()));
+    }
+
+    fn tried(peers: &mut KnownPeers) -> Vec<KnownPeer> {
+        std::iter::from_fn(|| peers.next().cloned()).collect()
     }
 
     #[test]
@@ -253,9 +264,9 @@ mod tests {
 
     #[test]
     fn a_clock_that_was_set_back_harms_nobody() {
-        let mut peers = KnownPeers::new(vec![known(100, 50), known(0, 10)]);
-        let best: Vec<_> = peers.best().map(|known| known.first_seen).collect();
-        assert_eq!(best, [at(0), at(100)]);
+        let all = [known(100, 50), known(0, 10)];
+        let mut peers = KnownPeers::new(all.to_vec());
+        assert_eq!(tried(&mut peers), [1, 0].map(|n| all[n].clone()));
         peers.on_connected(at(1), PeerId::random(), vec![address(1)]);
         assert_eq!(peers.list(at(0)).len(), 3);
     }

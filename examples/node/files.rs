@@ -59,7 +59,7 @@ fn secret<T>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let secret = make().ok_or(format!("cannot make a {what}"))?;
             let bytes = write(&secret).ok_or(format!("cannot write a {what}"))?;
-            write_secret(path, &bytes)
+            replace(path, &bytes)
                 .map_err(|error| format!("cannot write the {what} to {file}: {error}"))?;
             Ok(Some(secret))
         }
@@ -67,13 +67,18 @@ fn secret<T>(
     }
 }
 
-/// Writes a new file that only its owner can read.
-fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file that only its owner can read, at once: whenever the program or the machine ends, there is what
+/// was there before or the new.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let new = beside(path, ".new");
     let mut options = fs::OpenOptions::new();
-    options.write(true).create_new(true);
+    options.write(true).create(true).truncate(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)?.write_all(bytes)
+    let mut file = options.open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(new, path)
 }
 
 /// The peers in a file. One that is damaged is put aside, and the node starts without it.
@@ -105,7 +110,7 @@ pub(crate) fn known_peers(path: &Path) -> Vec<KnownPeer> {
     }
 }
 
-/// Replaces the file at once: whenever the program or the machine ends, there is the old one or the new.
+/// Keeps these peers in a file.
 pub(crate) fn keep_peers(path: &Path, peers: &[KnownPeer]) -> io::Result<()> {
     let mut text = String::new();
     for peer in peers {
@@ -116,11 +121,7 @@ pub(crate) fn keep_peers(path: &Path, peers: &[KnownPeer]) -> io::Result<()> {
         }
         text.push('\n');
     }
-    let new = beside(path, ".new");
-    let mut file = fs::File::create(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(new, path)
+    replace(path, text.as_bytes())
 }
 
 /// A line: the id, when it was seen first and last, in seconds since 1970, and its addresses.

@@ -96,6 +96,11 @@ impl Query {
         self.network.as_ref()
     }
 
+    /// The network in which it searches on our own account.
+    fn searched(&self) -> Option<&NetworkId> {
+        self.network.as_ref().filter(|_| self.through.is_some())
+    }
+
     pub(super) fn attempt(&self) -> Option<&Attempt> {
         match &self.step {
             Step::Attempting(attempt) => Some(attempt),
@@ -159,11 +164,11 @@ impl Queries {
         found.map(|(id, _)| *id)
     }
 
-    /// Through whom we are looking for peers on our own account, for each that is looked for.
-    pub(super) fn searches(&self) -> impl Iterator<Item = &PeerId> {
-        self.running
-            .values()
-            .filter_map(|query| query.through.as_ref())
+    /// In which network we are looking for peers on our own account and through whom, for each that is looked
+    /// for.
+    pub(super) fn searches(&self) -> impl Iterator<Item = (&NetworkId, &PeerId)> {
+        let running = self.running.values();
+        running.filter_map(|query| query.searched().zip(query.through.as_ref()))
     }
 
     pub(super) fn attempting(&self, peer: &PeerId) -> Option<QueryId> {
@@ -288,8 +293,8 @@ impl Exchange {
             Some(step) => self.step(id, step),
             None => {
                 if let Some(query) = self.end_query(id) {
-                    let through = query.through;
-                    self.report_failure(id, through, query.failure());
+                    let searched = query.searched().cloned();
+                    self.report_failure(id, searched, query.failure());
                 }
             }
         }
@@ -607,14 +612,14 @@ impl Exchange {
 
     fn fail_query(&mut self, id: QueryId, error: QueryError) {
         if let Some(query) = self.end_query(id) {
-            self.report_failure(id, query.through, error);
+            self.report_failure(id, query.searched().cloned(), error);
         }
     }
 
-    fn report_failure(&mut self, query: QueryId, through: Option<PeerId>, error: QueryError) {
+    fn report_failure(&mut self, query: QueryId, searched: Option<NetworkId>, error: QueryError) {
         tracing::debug!(%query, %error, "query failed");
-        match (&mut self.view, through) {
-            (Some(view), Some(_)) => view.on_search_failed(),
+        match (&mut self.view, searched) {
+            (Some(view), Some(network)) => view.on_search_failed(&network),
             _ => self.event(PxpEvent::QueryFailed { query, error }),
         }
     }

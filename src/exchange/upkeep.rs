@@ -41,6 +41,9 @@ impl Exchange {
             self.refuse_network(now, connection);
         } else {
             self.place(&peer);
+            if let Some(view) = &mut self.view {
+                view.on_networks_changed(&peer);
+            }
         }
     }
 

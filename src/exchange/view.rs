@@ -15,7 +15,6 @@ use std::{
 };
 
 use libp2p::{Multiaddr, PeerId};
-use rand::seq::SliceRandom;
 use web_time::Instant;
 
 use self::{bootstraps::Bootstraps, places::Places, search::Search};
@@ -59,7 +58,8 @@ pub(super) struct View {
     shunned: BTreeMap<PeerId, Instant>,
     /// How many more of a network of addresses of which there are enough may be found in a row.
     patience: usize,
-    search: Search,
+    /// For each network in which peers were missing since one was last found or lost.
+    searches: BTreeMap<NetworkId, Search>,
     bootstraps: Bootstraps,
     places: Places,
     /// When the next of those that we chose may be relieved of the walks that go through it.
@@ -117,7 +117,7 @@ impl View {
             dialed: BTreeSet::new(),
             shunned: BTreeMap::new(),
             patience: PATIENCE,
-            search: Search::new(),
+            searches: BTreeMap::new(),
             bootstraps: Bootstraps::default(),
             places: Places::new(),
             relieves_at: None,
@@ -171,6 +171,12 @@ impl View {
         }
     }
 
+    /// How many were found through such peers. Those that are to go count no more.
+    fn found_through(&self, is_it: impl Fn(&PeerId) -> bool) -> usize {
+        let stay = self.chosen.values().filter(|it| it.stay != Stay::Spent);
+        stay.filter(|it| is_it(&it.through)).count()
+    }
+
     /// How long one of this network of addresses is to be kept.
     fn stay_of(&self, subnet: Option<IpAddr>) -> Stay {
         let like = self.chosen.values().filter(|chosen| chosen.lasts());
@@ -190,7 +196,7 @@ impl View {
         stay: Stay,
         addresses: Vec<Multiaddr>,
     ) {
-        self.search.restart();
+        self.searches.clear();
         let chosen = Chosen {
             through,
             since: now,
@@ -204,7 +210,7 @@ impl View {
 
     pub(super) fn on_disconnected(&mut self, now: Instant, peer: &PeerId) {
         if self.chosen.remove(peer).is_some() {
-            self.search.restart();
+            self.searches.clear();
             // Whatever the reason, another will do better.
             self.on_refused(now, *peer);
         }
@@ -212,6 +218,11 @@ impl View {
         self.introduced.remove(peer);
         self.dialed.remove(peer);
         self.is_due = true;
+    }
+
+    /// A peer may be in other networks than before.
+    pub(super) fn on_networks_changed(&mut self, peer: &PeerId) {
+        self.is_due |= self.chosen.contains_key(peer);
     }
 
     /// A candidate refuses us.
@@ -239,11 +250,11 @@ impl Exchange {
         if !std::mem::take(&mut view.is_due) || self.phase != Phase::Open {
             return;
         }
+        view.searches
+            .retain(|network, _| self.networks.contains(network));
         self.leave_spent(now);
         let mut is_complete = true;
-        // In random order, for they share what is under way, and the pauses.
-        let mut networks = self.networks.to_vec();
-        networks.shuffle(&mut self.rng);
+        let networks = self.networks.to_vec();
         for network in &networks {
             let missing = self.missing(network);
             is_complete &= missing == 0;
@@ -341,6 +352,11 @@ impl Exchange {
     pub(super) fn chosen_peers(&self) -> Vec<PeerId> {
         let view = self.view.as_ref();
         view.map_or(Vec::new(), |view| view.chosen.keys().copied().collect())
+    }
+
+    pub(super) fn found_through(&self, peer: &PeerId) -> usize {
+        let view = self.view.as_ref();
+        view.map_or(0, |view| view.found_through(|it| it == peer))
     }
 
     /// How many peers were chosen, came, and were dialed by the application.

@@ -62,6 +62,28 @@ async fn a_node_that_knew_others_finds_them_when_the_one_it_began_with_is_gone()
 }
 
 #[tokio::test]
+async fn when_those_of_the_longest_standing_are_gone_the_others_are_tried() {
+    let other = node(with_view()).await;
+    let address = address(&other, "/tcp/");
+    let start = std::time::SystemTime::UNIX_EPOCH;
+    let known = |peer, address, seconds| KnownPeer {
+        peer,
+        addresses: vec![address],
+        first_seen: start,
+        last_seen: start + std::time::Duration::from_secs(seconds),
+    };
+    let nowhere = || "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+    let mut peers: Vec<_> = (2..9)
+        .map(|n| known(PeerId::random(), nowhere(), n))
+        .collect();
+    peers.push(known(*other.local_peer_id(), address, 1));
+    let restarted = node(with_view().with_known_peers(peers)).await;
+    let mut nodes = [restarted, other];
+    let connected = |event| matches!(event, PxpEvent::Connected { .. }).then_some(());
+    event(&mut nodes, 0, "the one that is left", connected).await;
+}
+
+#[tokio::test]
 async fn who_only_came_is_not_kept_and_what_cannot_be_reached_harms_nobody() {
     let nowhere = KnownPeer {
         peer: PeerId::random(),

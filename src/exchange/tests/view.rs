@@ -93,6 +93,18 @@ fn who_has_lost_everybody_dials_the_node_it_began_with() {
 }
 
 #[test]
+fn however_often_they_look_for_others_there_three_at_most_are_from_the_node_they_began_with() {
+    let mut sim = crowd(1, 60);
+    sim.run(10_000 * SECOND);
+    let first = sim.nodes[0].peer;
+    let found = (1..60).map(|node| sim.nodes[node].core.found_through(&first));
+    let found: Vec<_> = found.collect();
+    assert!(found.iter().all(|found| *found <= 3), "{found:?}");
+    assert!(found.iter().sum::<usize>() > 60, "{found:?}");
+    sim.end();
+}
+
+#[test]
 fn so_many_may_come_and_no_more() {
     for incoming in [2, 3, 4] {
         let mut sim = Sim::new(1);
@@ -209,7 +221,7 @@ fn too_few_to_fill_up_find_the_node_they_began_with_once_it_is_back() {
         }
         sim.nodes[0].is_reachable = true;
         sim.run(1500 * SECOND);
-        assert_ne!(sim.peers(0), [], "seed {seed}");
+        assert!(!sim.peers(0).is_empty(), "seed {seed}");
         sim.end();
     }
 }
@@ -222,7 +234,27 @@ fn a_network_without_members_does_not_keep_another_from_filling_up() {
         let config = config.unwrap();
         let node = sim.add(config.with_view(View::default()));
         let _: ConnectionId = sim.link(node, 0);
+        let start = sim.now;
         sim.run_until("a full view", |sim| kinds(sim, node)[0] >= 6);
+        assert!(sim.now - start < 20 * SECOND, "seed {seed}");
+        sim.end();
+    }
+}
+
+#[test]
+fn who_has_lost_a_network_comes_back_to_it_though_it_is_still_in_another() {
+    for seed in 0..10 {
+        let mut sim = crowd(seed, 30);
+        let other = Config::new(network("other")).with_view(View::default());
+        let other = sim.add(other);
+        let both = Config::new(network("other")).with_network(network("net"));
+        let node = sim.add(both.unwrap().with_view(View::default()));
+        let _: [ConnectionId; 2] = [sim.link(node, other), sim.link(node, 0)];
+        sim.run_until("a full view", |sim| kinds(sim, node)[0] >= 6);
+        (1..30).for_each(|peer| sim.vanish(peer));
+        sim.cut(sim.between(node, 0));
+        sim.run_until("the end", |sim| sim.peers(node) == [other]);
+        sim.run_until("a way back", |sim| sim.peers(node) == [0, other]);
         sim.end();
     }
 }

@@ -11,7 +11,7 @@ use libp2p::{Multiaddr, PeerId};
 use rand::{RngExt, seq::IteratorRandom};
 use web_time::Instant;
 
-use super::{Chosen, Stay, View};
+use super::{Chosen, Stay, View, search::MAX_THROUGH_BOOTSTRAP};
 use crate::{
     exchange::{Exchange, Output, timer::Timer},
     id::NetworkId,
@@ -83,9 +83,7 @@ impl View {
     }
 
     pub(in super::super) fn on_dial_failed(&mut self, peer: &PeerId) {
-        if self.bootstraps.dialing.remove(peer) {
-            self.on_search_failed();
-        }
+        self.is_due |= self.bootstraps.dialing.remove(peer);
     }
 }
 
@@ -101,20 +99,29 @@ impl Exchange {
         members.into_iter().collect()
     }
 
-    pub(super) fn dial_bootstrap(&mut self) {
+    /// Has one dialed if none is in this network. Which of them are is seen only once they are there.
+    pub(super) fn dial_bootstrap(&mut self, network: &NetworkId) {
+        let is_there = !self.bootstraps(network).is_empty();
         let Some(view) = &mut self.view else {
             return;
         };
         let bootstraps = &mut view.bootstraps;
-        let mut known = bootstraps.addresses.keys();
-        if !bootstraps.dialing.is_empty() || known.any(|peer| self.roster.contains(peer)) {
+        if is_there || !bootstraps.dialing.is_empty() {
             return;
         }
-        let chosen = bootstraps.addresses.iter().choose(&mut self.rng);
+        let known = bootstraps.addresses.iter();
+        let gone = known.filter(|(peer, _)| !self.roster.contains(peer));
+        let chosen = gone.choose(&mut self.rng);
         if let Some((peer, address)) = chosen.map(|(peer, address)| (*peer, address.clone())) {
             bootstraps.dialing.insert(peer);
             let addresses = vec![address];
             self.outputs.push_back(Output::Dial { peer, addresses });
+        }
+    }
+
+    fn dial_bootstraps(&mut self) {
+        for network in &self.networks.to_vec() {
+            self.dial_bootstrap(network);
         }
     }
 
@@ -151,11 +158,11 @@ impl Exchange {
             Look::At(_) if !is_complete => {
                 view.bootstraps.look = Look::Unplanned;
                 view.is_due = true;
-                self.dial_bootstrap();
+                self.dial_bootstraps();
             }
             Look::At(_) => {
                 view.bootstraps.look = Look::Begun;
-                self.dial_bootstrap();
+                self.dial_bootstraps();
                 self.replace_through_bootstraps();
             }
             Look::Begun => self.replace_through_bootstraps(),
@@ -172,7 +179,8 @@ impl Exchange {
         }
     }
 
-    /// Has one of those replaced of whose network there are enough, or that were found through others.
+    /// Has one of those replaced of whose network of addresses there are enough, or that were found through
+    /// others, if there are not enough from here.
     fn replace_through_bootstraps(&mut self) {
         let Some(view) = &mut self.view else {
             return;
@@ -188,9 +196,11 @@ impl Exchange {
         view.bootstraps.look = Look::Searching;
         view.is_due = true;
         let known = &view.bootstraps.addresses;
+        let is_one = |peer: &PeerId| known.contains_key(peer);
+        let is_enough = view.found_through(is_one) >= MAX_THROUGH_BOOTSTRAP;
         let rank = |chosen: &Chosen| {
             let is_redundant = chosen.stay == Stay::Redundant;
-            (is_redundant, !known.contains_key(&chosen.through))
+            (is_redundant, is_one(&chosen.through) == is_enough)
         };
         let chosen = || view.chosen.iter().filter(|(_, it)| it.stay != Stay::Wanted);
         let first = chosen().map(|(_, it)| rank(it)).max();

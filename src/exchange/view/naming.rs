@@ -24,10 +24,11 @@ const MAX_NAMED_INCOMING: usize = 1;
 /// From how many peers those are picked that are named.
 const SAMPLE: usize = 3 * MAX_CANDIDATES;
 
-/// After how many walks through one peer another takes its place, and how often that may be, for each
-/// that may come at a time: an ordinary node that is flooded with requests changes a peer in half an hour. One
-/// that many begin with has to share what they ask for among many, and changes more.
-pub(super) const MAX_CARRIED: usize = 32;
+/// After how many walks through one peer another takes its place, while a node grows and later, and how
+/// often that may be, for each that may come at a time: an ordinary node that is flooded with requests changes a
+/// peer in half an hour. One that many begin with has to share what they ask for among many, and changes more.
+const MAX_CARRIED_AT_FIRST: usize = 16;
+pub(super) const MAX_CARRIED: usize = 64;
 const RELIEF_INTERVAL: Duration = Duration::from_secs(6 * 60 * 60);
 
 impl View {
@@ -44,12 +45,16 @@ impl View {
 
     /// A walk goes through one of those that we chose.
     pub(super) fn on_carried(&mut self, now: Instant, peer: &PeerId) {
+        let at_most = match self.grows(now) {
+            true => MAX_CARRIED_AT_FIRST,
+            false => MAX_CARRIED,
+        };
         let Some(chosen) = self.chosen.get_mut(peer) else {
             return;
         };
         chosen.carried += 1;
         let is_due = self.relieves_at.is_none_or(|at| at <= now);
-        if chosen.carried >= MAX_CARRIED && chosen.stay == Stay::Lasting && is_due {
+        if chosen.carried >= at_most && chosen.stay == Stay::Lasting && is_due {
             let at_a_time = u32::try_from(self.wanted.max_incoming.max(1)).unwrap_or(u32::MAX);
             self.relieves_at = Some(now + RELIEF_INTERVAL / at_a_time);
             chosen.stay = Stay::Spent;

@@ -30,9 +30,10 @@ const HOPS_FROM_CHOSEN: u8 = 2;
 const MIXED_ABOVE: usize = 6;
 
 /// How many of those we chose may be found through one node: one that names its own kind has so many.
-const MAX_THROUGH_BOOTSTRAP: usize = 3;
+pub(super) const MAX_THROUGH_BOOTSTRAP: usize = 3;
 const MAX_THROUGH_CHOSEN: usize = 2;
 
+/// How it goes with the looking for peers in one network.
 #[derive(Debug)]
 pub(super) struct Search {
     /// Whether one has failed since the last pause was over.
@@ -41,32 +42,33 @@ pub(super) struct Search {
     paused_until: Option<Instant>,
 }
 
-impl Search {
-    pub(super) fn new() -> Self {
+impl Default for Search {
+    fn default() -> Self {
         Self {
             has_failed: false,
             pause: FIRST_PAUSE,
             paused_until: None,
         }
     }
+}
 
+impl Search {
     /// Whether it is not over yet. What has failed meanwhile does not count.
     fn is_paused(&mut self, now: Instant) -> bool {
         let is_over = self.paused_until.take_if(|until| *until <= now).is_some();
         self.has_failed &= !is_over;
         self.paused_until.is_some()
     }
-
-    /// One has led somewhere.
-    pub(super) fn restart(&mut self) {
-        *self = Self::new();
-    }
 }
 
 impl View {
-    pub(in super::super) fn on_search_failed(&mut self) {
-        self.search.has_failed = true;
+    pub(in super::super) fn on_search_failed(&mut self, network: &NetworkId) {
+        self.search_in(network).has_failed = true;
         self.is_due = true;
+    }
+
+    fn search_in(&mut self, network: &NetworkId) -> &mut Search {
+        self.searches.entry(network.clone()).or_default()
     }
 }
 
@@ -75,35 +77,43 @@ impl Exchange {
         let Some(view) = &mut self.view else {
             return;
         };
-        if missing == 0 || view.search.is_paused(now) {
+        if missing == 0 || view.search_in(network).is_paused(now) {
             return;
         }
-        for _ in 0..PARALLEL {
-            let has_failed = self.view.as_ref().is_some_and(|it| it.search.has_failed);
-            if has_failed || self.queries.searches().count() >= missing.min(PARALLEL) {
-                break;
-            }
-            let Some((through, hops)) = self.introducer(now, network) else {
-                break;
-            };
+        while self.searches_in(network) < missing.min(PARALLEL)
+            && !self.has_search_failed(network)
+            && let Some((through, hops)) = self.introducer(now, network)
+        {
             self.search(now, network, through, hops);
         }
-        let has_failed = |view: &mut View| std::mem::take(&mut view.search.has_failed);
-        if self.view.as_mut().is_some_and(has_failed) || self.queries.searches().next().is_none() {
-            self.pause_view(now, network);
+        if self.has_search_failed(network) || self.searches_in(network) == 0 {
+            self.pause_search(now, network);
         }
+    }
+
+    fn searches_in(&self, network: &NetworkId) -> usize {
+        let searches = self.queries.searches();
+        searches
+            .filter(|(searched, _)| *searched == network)
+            .count()
+    }
+
+    fn has_search_failed(&self, network: &NetworkId) -> bool {
+        let search = self.view.as_ref().and_then(|it| it.searches.get(network));
+        search.is_some_and(|search| search.has_failed)
     }
 
     /// Comes back after a while, which is longer each time, and has somebody dialed by then if there is
     /// hardly anybody to ask.
-    fn pause_view(&mut self, now: Instant, network: &NetworkId) {
+    fn pause_search(&mut self, now: Instant, network: &NetworkId) {
         if self.chosen(network).count() < YOUNG {
-            self.dial_bootstrap();
+            self.dial_bootstrap(network);
         }
         let Some(view) = &mut self.view else {
             return;
         };
-        let search = &mut view.search;
+        let search = view.search_in(network);
+        search.has_failed = false;
         let pause = self.rng.random_range(search.pause / 2..=search.pause);
         search.pause = LAST_PAUSE.min(2 * search.pause);
         search.paused_until = Some(now + pause);
@@ -113,11 +123,9 @@ impl Exchange {
     /// Through whom the next peer is looked for, and how far from there.
     fn introducer(&mut self, now: Instant, network: &NetworkId) -> Option<(PeerId, u8)> {
         let view = self.view.as_ref()?;
-        // Those that are to go count no more.
         let found = |through: &PeerId| {
-            let lasting = view.chosen.values().filter(|it| it.lasts());
-            let searches = self.queries.searches().filter(|it| *it == through);
-            lasting.filter(|it| it.through == *through).count() + searches.count()
+            let searches = self.queries.searches().filter(|(_, it)| *it == through);
+            view.found_through(|it| it == through) + searches.count()
         };
         let bootstraps = self.bootstraps(network);
         let chosen: Vec<_> = self.chosen(network).map(|(peer, _)| *peer).collect();
