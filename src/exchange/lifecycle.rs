@@ -345,6 +345,14 @@ impl Exchange {
     }
 
     fn on_link_refused(&mut self, now: Instant, connection: ConnectionId, reason: Refusal) {
+        if reason == Refusal::Full
+            && let Some(view) = &mut self.view
+            && let Some(link) = self.links.get_mut(&connection)
+            && link.purpose == Purpose::Shared
+            && let Some(address) = link.dialed.take()
+        {
+            view.on_bootstrap_full(link.peer, address);
+        }
         let end = match reason {
             Refusal::Closing => End::Announced,
             Refusal::Network => LinkError::NoSharedNetwork.into(),

@@ -47,6 +47,25 @@ fn all_who_begin_at_once_with_one_node_fill_up_and_leave_it_alone() {
 }
 
 #[test]
+fn who_begins_with_a_node_that_is_full_comes_back_to_it_and_fills_up() {
+    for seed in 0..10 {
+        let mut sim = Sim::new(seed);
+        sim.has_signaling = true;
+        sim.add(config().with_view(View::default()));
+        for node in 1..30 {
+            sim.add(config().with_view(View::default()));
+            let _: ConnectionId = sim.link(node, 0);
+        }
+        sim.run(SECOND / 2);
+        let refused = (1..30).filter(|node| kinds(&sim, *node) == [0; 3]);
+        assert!(refused.count() > 10, "seed {seed}");
+        let is_empty = |sim: &Sim| unfilled(sim) > 0;
+        assert!(!sim.run_while(600 * SECOND, is_empty), "seed {seed}");
+        sim.end();
+    }
+}
+
+#[test]
 fn the_application_hears_of_peers_and_not_of_how_they_were_looked_for() {
     let mut sim = crowd(1, 30);
     sim.run(60 * SECOND);

@@ -82,6 +82,12 @@ impl View {
         self.is_due |= self.bootstraps.dialing.remove(peer);
     }
 
+    /// One that the application dialed has no place yet.
+    pub(in super::super) fn on_bootstrap_full(&mut self, peer: PeerId, address: Multiaddr) {
+        self.bootstraps.remember(peer, address);
+        self.is_due = true;
+    }
+
     pub(in super::super) fn on_dial_failed(&mut self, peer: &PeerId) {
         self.is_due |= self.bootstraps.dialing.remove(peer);
     }
