@@ -17,6 +17,8 @@ mod source {
     pub(crate) mod rate;
     pub(crate) mod reach;
     pub(crate) mod route;
+    #[cfg(test)]
+    pub(crate) mod script;
     pub(crate) mod signaling;
     pub(crate) mod transport;
 }
@@ -38,6 +40,8 @@ use libp2p_webrtc::tokio as webrtc;
 use pxp::{Incoming, Via};
 use tokio::{sync::Barrier, time::timeout};
 
+#[cfg(test)]
+use self::source::script;
 use self::{
     common::{PATIENCE, Process, Result, median, milliseconds, quantile, report},
     floor::Floor,

@@ -16,6 +16,8 @@ mod source {
     pub(crate) mod message;
     pub(crate) mod rate;
     pub(crate) mod reach;
+    #[cfg(test)]
+    pub(crate) mod script;
     pub(crate) mod signaling;
     pub(crate) mod wire;
 }
@@ -29,6 +31,8 @@ use web_time::Instant;
 
 #[cfg(feature = "webrtc")]
 use self::source::certificate;
+#[cfg(test)]
+use self::source::script;
 use self::source::{
     config::{self, Config, Limits, Rate},
     error::{self, SignalError},

@@ -16,6 +16,8 @@ mod source {
     pub(crate) mod message;
     pub(crate) mod rate;
     pub(crate) mod reach;
+    #[cfg(test)]
+    pub(crate) mod script;
     pub(crate) mod signaling;
     pub(crate) mod transport {
         pub(crate) mod webrtc {
@@ -40,6 +42,8 @@ use libp2p::{
 use libp2p_stream::Control;
 use pxp::{PxpEvent, Via};
 
+#[cfg(test)]
+use self::source::script;
 use self::{
     common::{Process, Result, median, report},
     source::{

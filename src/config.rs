@@ -8,15 +8,15 @@ use libp2p::{Multiaddr, PeerId};
 pub(crate) use self::ice_server::{Credentials, FoundServer};
 pub use self::{
     ice_server::{IceServer, IceServerError},
+    limits::{Limits, Rate},
     view::View,
 };
 #[cfg(feature = "webrtc")]
 use crate::certificate::Certificate;
-use crate::{
-    error::JoinError, id::NetworkId, known::KnownPeer, message::MAX_NETWORKS, reach::Reach,
-};
+use crate::{error::JoinError, id::NetworkId, known::KnownPeer, reach::Reach};
 
 mod ice_server;
+mod limits;
 mod view;
 
 /// The most ICE servers that are used. One answer says what there is to know, a second one guards
@@ -75,7 +75,7 @@ impl Config {
     /// [`JoinError::TooManyNetworks`] at the seventeenth.
     pub fn with_network(mut self, network: NetworkId) -> Result<Self, JoinError> {
         if !self.networks.contains(&network) {
-            if self.networks.len() >= MAX_NETWORKS {
+            if self.networks.len() >= Limits::NETWORKS {
                 return Err(JoinError::TooManyNetworks);
             }
             self.networks.push(network);
@@ -241,72 +241,6 @@ impl Candidate {
             peer,
             addresses: addresses.into_iter().collect(),
         }
-    }
-}
-
-/// How much others may ask of this node. What is counted for a peer is counted anew when it comes back
-/// after its last link has ended.
-#[must_use]
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Limits {
-    pub(crate) max_peers: usize,
-    pub(crate) max_queries: usize,
-    pub(crate) introductions: Rate,
-    pub(crate) requests: Rate,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_peers: 512,
-            max_queries: 64,
-            introductions: Rate::new(64, 16),
-            requests: Rate::new(32, 8),
-        }
-    }
-}
-
-impl Limits {
-    /// With this many peers, those counted who were told that they may come, the node is full: it
-    /// accepts no introductions, and refuses links that others open. Peers that it dials or finds
-    /// itself, and streams that it was given, are not limited. Default: 512, at 4 KiB each.
-    pub fn with_max_peers(mut self, peers: usize) -> Self {
-        self.max_peers = peers;
-        self
-    }
-
-    /// How many queries may run at a time. Default: 64.
-    pub fn with_max_queries(mut self, queries: usize) -> Self {
-        self.max_queries = queries;
-        self
-    }
-
-    /// How many introductions one peer may ask for, how many we carry to one peer, and how many one
-    /// peer may carry to us. Default: bursts of 64, 16 a second: a crowd that starts at once through
-    /// one node gets through, a flood does not.
-    pub fn with_introductions(mut self, rate: Rate) -> Self {
-        self.introductions = rate;
-        self
-    }
-
-    /// How often one peer may ask for peers. Default: bursts of 32, 8 a second.
-    pub fn with_requests(mut self, rate: Rate) -> Self {
-        self.requests = rate;
-        self
-    }
-}
-
-/// A limit on how often something happens. Unused allowance is kept up to `burst` and no further.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rate {
-    pub(crate) burst: u32,
-    pub(crate) per_second: u32,
-}
-
-impl Rate {
-    /// At most `burst` at once and `per_second` a second in the long run.
-    pub const fn new(burst: u32, per_second: u32) -> Self {
-        Self { burst, per_second }
     }
 }
 

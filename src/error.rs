@@ -6,7 +6,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use libp2p::{PeerId, swarm::ConnectionId};
 
-use crate::id::NetworkId;
+use crate::{config::Limits, id::NetworkId};
 
 /// Why no query was started. Nothing was sent, and no event follows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,10 +31,7 @@ pub enum StartQueryError {
 #[non_exhaustive]
 pub enum JoinError {
     /// A node takes part in at most 16 networks.
-    #[error(
-        "a node takes part in at most {} networks",
-        crate::message::MAX_NETWORKS
-    )]
+    #[error("a node takes part in at most {} networks", Limits::NETWORKS)]
     TooManyNetworks,
     /// The behaviour was closed.
     #[error("the peer exchange is closed")]

@@ -39,7 +39,8 @@ use crate::{
     error::{JoinError, LinkError, QueryError, Refusal},
     event::{PxpEvent, Via},
     id::{NetworkId, SessionId},
-    message::{Frame, MAX_NETWORKS, Seal},
+    message::{Frame, Seal},
+    rate::Bucket,
     reach::Reach,
     signaling::{Command, Notice},
 };
@@ -48,6 +49,9 @@ mod address;
 mod allowance;
 mod answer;
 mod attempt;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used)] // it is to panic
+pub(crate) mod fuzz;
 mod introduce;
 mod lifecycle;
 mod link;
@@ -56,7 +60,8 @@ mod neighbors;
 mod query;
 mod roster;
 mod setup;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used, dead_code)] // the same
 mod sim;
 #[cfg(test)]
 mod tests;
@@ -170,6 +175,8 @@ pub(crate) struct Exchange {
     neighbors: Neighbors,
     /// The sessions that we relay, each by its asker's leg.
     sessions: Expiries<(ConnectionId, SessionId)>,
+    /// How many more signals we pass on, from the first one on.
+    relayed: Option<Bucket>,
     walks: Walks,
     queries: Queries,
     answers: Answers,
@@ -216,6 +223,7 @@ impl Exchange {
             roster: Roster::default(),
             neighbors: Neighbors::default(),
             sessions: Expiries::default(),
+            relayed: None,
             walks: Walks::default(),
             queries: Queries::default(),
             answers: Answers::default(),
@@ -325,7 +333,7 @@ impl Exchange {
         if self.networks.contains(&network) {
             return Ok(());
         }
-        if self.networks.len() >= MAX_NETWORKS {
+        if self.networks.len() >= Limits::NETWORKS {
             return Err(JoinError::TooManyNetworks);
         }
         self.networks = self.networks.iter().cloned().chain([network]).collect();
@@ -453,7 +461,22 @@ impl Exchange {
         self.outputs.push_back(Output::Event(event));
     }
 
-    #[cfg(test)]
+    /// No table is larger than it may be, whatever was said.
+    #[cfg(any(test, fuzzing))]
+    fn assert_bounded(&self) {
+        let searches = self.queries.searches().count();
+        assert!(searches <= 2 * Limits::NETWORKS);
+        assert!(self.queries.len() - searches <= self.limits.max_queries);
+        assert!(self.walks.len() <= Limits::ALL_WALKS);
+        for peer in self.roster.peers() {
+            assert!(self.roster.links(peer).len() <= Limits::LINKS);
+        }
+        for live in self.links.values().filter_map(Link::live) {
+            assert!(live.offered.len() <= Limits::TOKENS);
+        }
+    }
+
+    #[cfg(any(test, fuzzing))]
     fn assert_empty(&self) {
         assert!(self.links.is_empty() && self.dials.is_empty() && self.roster.is_empty());
         assert!(self.outputs.is_empty() && self.next_deadline().is_none());

@@ -19,6 +19,9 @@ mod config;
 mod error;
 mod event;
 mod exchange;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod handler;
 mod id;
 mod known;
@@ -26,6 +29,8 @@ mod message;
 mod rate;
 mod reach;
 mod route;
+#[cfg(any(test, fuzzing))]
+mod script;
 mod signaling;
 #[cfg(feature = "simulator")]
 pub mod simulator;

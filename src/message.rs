@@ -10,24 +10,6 @@ use crate::{
     id::{ExchangeId, NetworkTag, RequestId, Salt, SessionId, Token},
 };
 
-/// The most networks a peer names in its hello: enough for one application, little enough to hash
-/// for each.
-pub(crate) const MAX_NETWORKS: usize = 16;
-
-/// The most candidates in one answer: enough to choose from, and an answer stays below 1 KiB.
-pub(crate) const MAX_CANDIDATES: usize = 8;
-
-/// The most addresses that come with one candidate or signal: bounds what one signed message can
-/// make us dial.
-pub(crate) const MAX_ADDRESSES: usize = 4;
-
-/// The longest address that travels, in bytes: five times a webrtc-direct one, and a [`Peers`] with
-/// all its addresses still fits into a frame. Longer ones are left out.
-pub(crate) const MAX_ADDRESS_LEN: usize = 256;
-
-/// The longest walk that can be asked for.
-pub(crate) const MAX_HOPS: u8 = 3;
-
 /// One frame on a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Frame {
@@ -47,7 +29,7 @@ pub(crate) enum Frame {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) salt: Salt,
-    /// At most [`MAX_NETWORKS`].
+    /// At most [`Limits::NETWORKS`].
     pub(crate) networks: Vec<NetworkTag>,
     pub(crate) accepting: bool,
     pub(crate) stun_port: Option<NonZeroU16>,
@@ -59,9 +41,9 @@ pub(crate) struct GetPeers {
     pub(crate) request: RequestId,
     /// Index into the networks of the asker's own hello or latest update.
     pub(crate) network: usize,
-    /// At most [`MAX_CANDIDATES`].
+    /// At most [`Limits::CANDIDATES`].
     pub(crate) limit: usize,
-    /// At most [`MAX_HOPS`].
+    /// At most [`Limits::HOPS`].
     pub(crate) hops: u8,
 }
 
@@ -69,7 +51,7 @@ pub(crate) struct GetPeers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Peers {
     pub(crate) request: RequestId,
-    /// At most [`MAX_CANDIDATES`].
+    /// At most [`Limits::CANDIDATES`].
     pub(crate) candidates: Vec<PeerCandidate>,
 }
 
@@ -85,7 +67,7 @@ pub(crate) struct PeerCandidate {
 pub(crate) enum Path {
     /// By signals through the introducer.
     Signals(Token),
-    /// At addresses that the introducer's application vouches for, 1 to [`MAX_ADDRESSES`].
+    /// At addresses that the introducer's application vouches for, 1 to [`Limits::ADDRESSES`].
     Vouched(Vec<Multiaddr>),
 }
 
@@ -117,7 +99,7 @@ pub(crate) enum Subject {
 /// Replaces what the hello said; the salt stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Update {
-    /// At most [`MAX_NETWORKS`].
+    /// At most [`Limits::NETWORKS`].
     pub(crate) networks: Vec<NetworkTag>,
     pub(crate) accepting: bool,
 }
@@ -145,7 +127,7 @@ pub(crate) enum SignalContent {
 pub(crate) struct Description {
     /// Empty where the signer does no signaled WebRTC.
     pub(crate) sdp: String,
-    /// The signer's own dialable addresses, best first, at most [`MAX_ADDRESSES`].
+    /// The signer's own dialable addresses, best first, at most [`Limits::ADDRESSES`].
     pub(crate) addresses: Vec<Multiaddr>,
 }
 

@@ -33,6 +33,9 @@ mod stream;
 #[cfg(feature = "webrtc")]
 mod webrtc;
 
+#[cfg(all(feature = "webrtc", any(test, fuzzing)))]
+pub(crate) use self::webrtc::fuzz;
+
 type Output = (PeerId, StreamMuxerBox);
 type Connecting = BoxFuture<'static, io::Result<Output>>;
 

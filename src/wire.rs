@@ -16,14 +16,10 @@ mod tests;
 
 use prost::Message;
 
-#[cfg(feature = "simulator")]
+#[cfg(any(feature = "simulator", test, fuzzing))]
 pub(crate) use self::signal_body::{decode as decode_signal, encode as encode_signal};
 pub(crate) use self::{decoder::Decoder, envelope::Signer};
-use crate::{error::ProtocolError, message::Frame};
-
-/// The longest frame, without its length prefix: an SDP with all its candidates takes some 3 KiB, so
-/// this leaves room, and is what a remote can make us hold for one link.
-pub(crate) const MAX_FRAME_LEN: usize = 16 * 1024;
+use crate::{config::Limits, error::ProtocolError, message::Frame};
 
 /// The frame with its length in front.
 ///
@@ -43,9 +39,9 @@ pub(crate) fn encode(frame: &Frame) -> Result<Vec<u8>, ProtocolError> {
     Ok(bytes)
 }
 
-/// The one comparison with [`MAX_FRAME_LEN`], for both directions.
+/// The one comparison with [`Limits::FRAME_LEN`], for both directions.
 fn check_len(len: u64) -> Result<(), ProtocolError> {
-    if len > MAX_FRAME_LEN as u64 {
+    if len > Limits::FRAME_LEN as u64 {
         return Err(ProtocolError::TooLong { len });
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::{collections::HashSet, net::IpAddr};
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use crate::{message::MAX_ADDRESSES, reach::Reach};
+use crate::{config::Limits, reach::Reach};
 
 /// How far an address reaches that somebody gave us, or that we could give away; `None` if nowhere.
 /// A name may resolve to any address of a site.
@@ -75,7 +75,7 @@ impl OwnAddresses {
         addresses.sort_by_key(|address| (rank(address), reach_of(address)));
         let mut given = HashSet::new();
         addresses.retain(|address| given.insert(address.clone()));
-        addresses.truncate(MAX_ADDRESSES);
+        addresses.truncate(Limits::ADDRESSES);
         addresses
     }
 
@@ -101,7 +101,7 @@ impl OwnAddresses {
             .into_iter()
             .filter(|address| permits(introducer, address) && is_peers(address))
             .filter(|address| !self.contains(address))
-            .take(MAX_ADDRESSES)
+            .take(Limits::ADDRESSES)
             .collect()
     }
 }

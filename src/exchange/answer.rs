@@ -10,7 +10,7 @@ use web_time::Instant;
 
 use super::{Exchange, Output, attempt::Glare, negotiation::Negotiation, timer::Expiries};
 use crate::{
-    config::Incoming,
+    config::{Incoming, Limits},
     error::{Refusal, SignalError},
     event::Via,
     id::{ExchangeId, NetworkId, NetworkTag, SessionId},
@@ -21,16 +21,6 @@ use crate::{
 
 /// How long an answered offerer may take to come: longer than any dial of its.
 const INTRODUCTION_TTL: Duration = Duration::from_secs(25);
-
-/// How long an offer is remembered, so that nobody can play it again.
-const REPLAY_TTL: Duration = Duration::from_secs(60);
-
-/// How many offers are remembered, which takes 2 MiB and 32 peers that bring as many as they may.
-/// With more in a minute, new ones are refused: forgetting one would open it to replay.
-const MAX_REPLAYS: usize = 32 * 1024;
-
-/// How many dials to offerers may be under way.
-const MAX_DIALS_BACK: usize = 8;
 
 #[derive(Debug, Default)]
 pub(super) struct Answers {
@@ -97,6 +87,14 @@ impl Answers {
         self.introduced.insert(peer, introduction);
     }
 
+    /// A peer that may come once more has left: it is to find its place again, and nobody else another.
+    pub(super) fn on_peer_gone(&mut self, peer: &PeerId) {
+        if let Some(introduction) = self.introduced.get_mut(peer) {
+            let keeps_place = std::mem::replace(&mut introduction.keeps_place, true);
+            self.kept_places += usize::from(!keeps_place);
+        }
+    }
+
     fn forget(&mut self, peer: &PeerId) -> Option<Introduction> {
         let introduction = self.introduced.remove(peer)?;
         let Negotiation { link, session, .. } = introduction.negotiation;
@@ -135,7 +133,7 @@ impl Answers {
         nexts.into_iter().flatten().min()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn is_empty(&self) -> bool {
         self.introduced.is_empty()
             && self.sessions.is_empty()
@@ -374,7 +372,8 @@ impl Exchange {
             .dials
             .values()
             .filter(|peer| self.queries.attempting(peer).is_none());
-        if self.dials.values().any(|dialed| dialed == peer) || dials_back.count() >= MAX_DIALS_BACK
+        if self.dials.values().any(|dialed| dialed == peer)
+            || dials_back.count() >= Limits::DIALS_BACK
         {
             return Err(Refusal::Busy);
         }
@@ -397,10 +396,12 @@ impl Exchange {
 
     /// Remembers an exchange; `false` if too many are remembered already.
     fn remember(&mut self, now: Instant, exchange: ExchangeId) -> bool {
-        let has_room = self.answers.seen.len() < MAX_REPLAYS;
+        let has_room = self.answers.seen.len() < Limits::REPLAYS;
         if has_room {
             self.answers.seen.insert(exchange);
-            self.answers.replays.push(now + REPLAY_TTL, exchange);
+            self.answers
+                .replays
+                .push(now + Limits::REPLAY_TIME, exchange);
             self.wake_expiries();
         }
         has_room

@@ -1,31 +1,20 @@
 //! The introducer: answers who asks for peers, hands out tokens, and passes signals between the two
 //! ends of a session without reading them.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use rand::RngExt;
 use web_time::Instant;
 
-use super::{Exchange, link::RELAYED, negotiation::SIGNALS_PER_SESSION};
+use super::{Exchange, link::Link};
 use crate::{
+    config::Limits,
     error::Refusal,
     id::{NetworkId, RequestId, SessionId, Token},
-    message::{
-        Frame, GetPeers, MAX_ADDRESSES, MAX_CANDIDATES, Path, PeerCandidate, Peers, Refuse, Signal,
-        Subject,
-    },
+    message::{Frame, GetPeers, Path, PeerCandidate, Peers, Refuse, Signal, Subject},
+    rate::Bucket,
 };
-
-/// How long signals are passed on: an offer, its answer and their ICE candidates need a few round
-/// trips.
-const SESSION_TTL: Duration = Duration::from_secs(15);
-
-/// How many tokens one asker may hold: four answers' worth. Older ones are forgotten first.
-const TOKENS_PER_LINK: usize = 4 * MAX_CANDIDATES;
 
 /// A candidate as it was handed out to one asker.
 #[derive(Debug)]
@@ -97,7 +86,7 @@ impl Exchange {
         let Some(asker) = self.links.get(&link).map(|link| link.peer) else {
             return Vec::new();
         };
-        let limit = limit.min(MAX_CANDIDATES);
+        let limit = limit.min(Limits::CANDIDATES);
         let named = self.named_by_application(network, &asker, limit);
         let mut sample = self.named(now, network, &asker, limit);
         sample.retain(|member| named.iter().all(|(peer, ..)| *peer != member.peer));
@@ -167,7 +156,7 @@ impl Exchange {
                 (true, Some(member)) => (member.accepting, Reached::Over(member.link)),
                 (true, None) => continue,
                 (false, _) => {
-                    candidate.addresses.truncate(MAX_ADDRESSES);
+                    candidate.addresses.truncate(Limits::ADDRESSES);
                     (true, Reached::At(candidate.addresses))
                 }
             };
@@ -186,12 +175,12 @@ impl Exchange {
         // The oldest expire first, so that most need not be looked at.
         let is_over = |oldest: &Offered| oldest.expires <= now;
         while live.offered.front().is_some_and(is_over)
-            || live.offered.len() + new.len() > TOKENS_PER_LINK
+            || live.offered.len() + new.len() > Limits::TOKENS
         {
             live.offered.pop_front();
         }
         if live.offered.capacity() == 0 {
-            live.offered.reserve_exact(TOKENS_PER_LINK);
+            live.offered.reserve_exact(Limits::TOKENS);
         }
         live.offered.extend(new);
     }
@@ -245,6 +234,9 @@ impl Exchange {
         session: SessionId,
         signal: Signal,
     ) {
+        if self.sessions.len() >= self.limits.max_sessions() {
+            return self.refuse_session(asker, signal.session, Refusal::Busy);
+        }
         let rate = self.limits.introductions;
         let asks = self.allowance(asker);
         if !asks.is_some_and(|peer| peer.asked.take(rate, now)) {
@@ -263,12 +255,12 @@ impl Exchange {
         let back = Leg {
             link: asker,
             session: signal.session,
-            left: SIGNALS_PER_SESSION,
+            left: Limits::SESSION_SIGNALS,
         };
         let forth = Leg {
             link: candidate,
             session,
-            left: SIGNALS_PER_SESSION - 1,
+            left: Limits::SESSION_SIGNALS - 1,
         };
         if let Some(live) = self.live_mut(candidate) {
             live.legs.insert(session, back);
@@ -277,14 +269,18 @@ impl Exchange {
             live.legs.insert(signal.session, forth);
         }
         self.sessions
-            .push(now + SESSION_TTL, (asker, signal.session));
+            .push(now + Limits::SESSION_TIME, (asker, signal.session));
         self.wake_expiries();
         self.send(candidate, Frame::Signal(Signal { session, ..signal }));
     }
 
     fn may_relay(&mut self, now: Instant, to: ConnectionId) -> bool {
-        let live = self.live_mut(to);
-        live.is_some_and(|live| live.relayed.take(RELAYED, now))
+        let live = self.links.get_mut(&to).and_then(Link::live_mut);
+        live.is_some_and(|live| live.relayed.take(Limits::SIGNALS, now))
+            && self
+                .relayed
+                .get_or_insert_with(|| Bucket::full(Limits::ALL_SIGNALS, now))
+                .take(Limits::ALL_SIGNALS, now)
     }
 
     pub(super) fn refuse_session(&mut self, to: ConnectionId, session: SessionId, reason: Refusal) {

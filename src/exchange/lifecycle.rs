@@ -9,10 +9,11 @@ use super::{
     Established, Exchange, Output, Phase, Side,
     address::{ip_of, is_webrtc, reach_of_introducer},
     allowance::Allowance,
-    link::{HELLO_TIMEOUT, Link, Live, MAX_LINKS_PER_PEER, Purpose, State, tags},
+    link::{Link, Live, Purpose, State, tags},
     view::View,
 };
 use crate::{
+    config::Limits,
     error::{LinkError, ProtocolError, Refusal},
     event::{Origin, PxpEvent, Via},
     message::{Frame, Hello, Refuse, Subject},
@@ -96,7 +97,7 @@ impl Exchange {
             via,
             dialed: (side == Side::Dialer && via == Via::Direct).then_some(remote),
             state: State::Waiting {
-                until: now + HELLO_TIMEOUT,
+                until: now + Limits::HELLO_TIME,
             },
             wake: None,
         };
@@ -155,7 +156,7 @@ impl Exchange {
                 is_uninvited
                     && (self.has_no_place() || self.view.as_ref().is_some_and(View::is_full))
             }
-            links => links >= MAX_LINKS_PER_PEER,
+            links => links >= Limits::LINKS,
         }
     }
 
@@ -172,7 +173,7 @@ impl Exchange {
                 salt,
                 announced: self.networks.clone(),
                 accepting,
-                until: now + HELLO_TIMEOUT,
+                until: now + Limits::HELLO_TIME,
             };
             self.send(connection, Frame::Hello(hello));
             self.wake_link(connection);
@@ -444,6 +445,7 @@ impl Exchange {
         self.drop_legs(live.legs);
         if is_last {
             tracing::debug!(%peer, "disconnected");
+            self.answers.on_peer_gone(&peer);
             if let Some(view) = &mut self.view {
                 view.on_disconnected(now, &peer);
             }

@@ -16,7 +16,7 @@ use web_time::Instant;
 
 use super::introduce::{Leg, Offered};
 use crate::{
-    config::Rate,
+    config::Limits,
     error::ProtocolError,
     event::Via,
     id::{NetworkId, NetworkTag, Salt, SessionId},
@@ -25,33 +25,11 @@ use crate::{
     reach::Reach,
 };
 
-/// How long a link may take to say hello: several round trips over any path.
-pub(super) const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How many links one peer may have: a few connections that cross, and those of its last life that
-/// were not noticed to be dead yet.
-pub(super) const MAX_LINKS_PER_PEER: usize = 8;
-
 /// A link that brought nothing for so long is asked whether it lives.
 pub(super) const PING_AFTER: Duration = Duration::from_secs(4);
 
-/// A link that brought nothing for so long is dead: a ping and a second of patience per lost
-/// packet, and the peer is gone within 10 s.
-pub(super) const DEAD_AFTER: Duration = Duration::from_secs(9);
-
 /// Changes of our own are told at most this often.
 pub(super) const UPDATE_INTERVAL: Duration = Duration::from_secs(1);
-
-/// More frames than this nobody needs to send: a crowd of 64 introductions through one link at
-/// once, each with a dozen signals, stays below it.
-pub(super) const FRAMES: Rate = Rate::new(1024, 512);
-
-/// How many signals we pass on to one peer: half of what it may take for a flood, so that nobody can
-/// make it think that we flood it, and fewer at once than may wait for it.
-pub(super) const RELAYED: Rate = Rate::new(192, 256);
-
-/// How often a remote may tell changes: once a second, and then the network may bunch them.
-const UPDATES: Rate = Rate::new(8, 2);
 
 /// Which side dialed the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,9 +189,9 @@ impl Live {
             pinged: None,
             updated: None,
             update_due: false,
-            frames: Bucket::full(FRAMES, now),
-            updates: Bucket::full(UPDATES, now),
-            relayed: Bucket::full(RELAYED, now),
+            frames: Bucket::full(Limits::FRAMES, now),
+            updates: Bucket::full(Limits::UPDATES, now),
+            relayed: Bucket::full(Limits::SIGNALS, now),
             offered: VecDeque::new(),
             legs: HashMap::new(),
         }
@@ -223,7 +201,7 @@ impl Live {
     pub(super) fn receive(&mut self, now: Instant) -> Result<(), ProtocolError> {
         self.received = now;
         self.pinged = None;
-        match self.frames.take(FRAMES, now) {
+        match self.frames.take(Limits::FRAMES, now) {
             true => Ok(()),
             false => Err(ProtocolError::Flood),
         }
@@ -233,7 +211,7 @@ impl Live {
     pub(super) fn update(&mut self, now: Instant, update: Update) -> Result<(), ProtocolError> {
         self.their_tags = update.networks;
         self.accepting = update.accepting;
-        match self.updates.take(UPDATES, now) {
+        match self.updates.take(Limits::UPDATES, now) {
             true => Ok(()),
             false => Err(ProtocolError::Flood),
         }
@@ -273,7 +251,7 @@ impl Live {
     }
 
     /// Whether our own transport finds out that the remote is gone, for it sees each packet. A remote
-    /// that reads slowly can hold up what we get to see for longer than [`DEAD_AFTER`] without being
+    /// that reads slowly can hold up what we get to see for longer than [`Limits::SILENCE`] without being
     /// gone, so that our own guess would be worse. We answer its pings, but send none.
     fn is_watched(&self) -> bool {
         self.via == Via::Signaled
@@ -284,14 +262,14 @@ impl Live {
     pub(super) fn is_silent(&self, now: Instant) -> bool {
         match self.pinged {
             _ if self.is_watched() => false,
-            Some(pinged) => now >= pinged + DEAD_AFTER,
+            Some(pinged) => now >= pinged + Limits::SILENCE,
             None => now >= self.received + PING_AFTER,
         }
     }
 
     /// Whether the remote was asked, and did not answer in time.
     pub(super) fn is_dead(&self, now: Instant) -> bool {
-        let is_late = |pinged| now >= pinged + (DEAD_AFTER - PING_AFTER);
+        let is_late = |pinged| now >= pinged + (Limits::SILENCE - PING_AFTER);
         self.pinged.is_some_and(is_late) && !self.is_silent(now)
     }
 
@@ -304,7 +282,7 @@ impl Live {
     fn deadline(&self) -> Option<Instant> {
         let silent = match self.pinged {
             _ if self.is_watched() => None,
-            Some(pinged) => Some(pinged + (DEAD_AFTER - PING_AFTER)),
+            Some(pinged) => Some(pinged + (Limits::SILENCE - PING_AFTER)),
             None => Some(self.received + PING_AFTER),
         };
         let update = self.update_due.then_some(match self.updated {

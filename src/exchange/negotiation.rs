@@ -5,13 +5,11 @@
 use libp2p::{PeerId, swarm::ConnectionId};
 
 use crate::{
+    config::Limits,
     error::SignalError,
     id::{ExchangeId, NetworkId, NetworkTag, SessionId},
     message::{Frame, Seal, Signal, SignalBody, SignalContent},
 };
-
-/// How many signals one end may send in a session: a description and some two dozen candidates.
-pub(super) const SIGNALS_PER_SESSION: u8 = 32;
 
 #[derive(Debug, Clone)]
 pub(super) struct Negotiation {
@@ -42,8 +40,8 @@ impl Negotiation {
             session,
             exchange,
             network,
-            to_send: SIGNALS_PER_SESSION,
-            to_read: SIGNALS_PER_SESSION,
+            to_send: Limits::SESSION_SIGNALS,
+            to_read: Limits::SESSION_SIGNALS,
         }
     }
 

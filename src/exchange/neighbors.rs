@@ -84,7 +84,7 @@ impl Neighbors {
         chosen
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn is_empty(&self) -> bool {
         self.links.is_empty() && !self.has_changed
     }

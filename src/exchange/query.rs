@@ -18,10 +18,11 @@ use super::{
     view::View,
 };
 use crate::{
+    config::Limits,
     error::{AttemptError, QueryError, Refusal, StartQueryError},
     event::{Origin, PxpEvent},
     id::{NetworkId, QueryId, RequestId, SessionId},
-    message::{Frame, GetPeers, MAX_CANDIDATES, PeerCandidate, Peers, Refuse, Subject},
+    message::{Frame, GetPeers, PeerCandidate, Peers, Refuse, Subject},
 };
 
 /// How long a peer may take to name candidates: it needs nobody else for it.
@@ -154,7 +155,12 @@ impl Queries {
         request
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    #[cfg(any(test, fuzzing))]
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty()
     }
@@ -393,7 +399,7 @@ impl Exchange {
         let frame = GetPeers {
             request,
             network: index,
-            limit: MAX_CANDIDATES,
+            limit: Limits::CANDIDATES,
             hops,
         };
         self.send(link, Frame::GetPeers(frame));

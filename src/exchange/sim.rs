@@ -4,7 +4,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BinaryHeap, HashMap, HashSet},
     ops::Range,
     sync::{Arc, Mutex},
     time::Duration,
@@ -402,6 +402,29 @@ impl Sim {
         self.wires.values().any(is_it)
     }
 
+    /// What a node's events say is what it shows, and makes sense one after the other.
+    pub(super) fn assert_consistent(&self, node: usize) {
+        let node = &self.nodes[node];
+        let mut known = HashSet::new();
+        for event in &node.events {
+            match event {
+                PxpEvent::Connected { peer, .. } => {
+                    assert!(
+                        *peer != node.peer && known.insert(*peer),
+                        "{:?}",
+                        node.events
+                    );
+                }
+                PxpEvent::Disconnected { peer } => {
+                    assert!(known.remove(peer), "{:?}", node.events);
+                }
+                _ => {}
+            }
+        }
+        let shown: HashSet<_> = node.core.peers().copied().collect();
+        assert_eq!(known, shown);
+    }
+
     /// Closes everything and checks that nothing is left behind.
     pub(super) fn end(mut self) {
         for node in 0..self.nodes.len() {
@@ -637,6 +660,8 @@ impl Sim {
 
     fn on_send(&mut self, node: usize, connection: ConnectionId, frame: Frame) {
         let to = self.other(connection, node);
+        let has_link = self.wires[&connection].has_link[self.side(connection, node)];
+        assert!(has_link, "{frame:?} over a link that is not there");
         let frames = match &mut self.nodes[node].lie {
             Some(lie) => lie(to, frame),
             None => vec![frame],

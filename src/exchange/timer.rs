@@ -50,6 +50,10 @@ impl<T> Default for Expiries<T> {
 }
 
 impl<T> Expiries<T> {
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub(super) fn push(&mut self, at: Instant, thing: T) {
         self.0.push_back((at, thing));
     }

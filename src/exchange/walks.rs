@@ -2,27 +2,17 @@
 //! tokens of our own for whom that one names. Signals take the same path later, each introducer knowing
 //! the two beside it only.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, HashSet};
 
 use libp2p::swarm::ConnectionId;
 use web_time::Instant;
 
 use super::{Exchange, introduce::Reached, timer::Expiries};
 use crate::{
+    config::Limits,
     id::{NetworkId, RequestId},
     message::{Frame, GetPeers, Path, Peers},
 };
-
-/// How long a neighbour may take. The asker waits a little longer, and is told of our own peers then.
-const WALK_TIMEOUT: Duration = Duration::from_millis(2500);
-
-/// How many walks of one asker, and how many in all, may be under way: each is a request that we make of
-/// a neighbour. Who asks for more is told of our own peers.
-pub(super) const WALKS_PER_LINK: usize = 8;
-const MAX_WALKS: usize = 256;
 
 #[derive(Debug, Default)]
 pub(super) struct Walks {
@@ -43,14 +33,19 @@ struct Walk {
 impl Walks {
     fn is_one_too_many(&self, asker: ConnectionId) -> bool {
         let of_asker = self.running.values().filter(|walk| walk.asker == asker);
-        self.running.len() >= MAX_WALKS || of_asker.count() >= WALKS_PER_LINK
+        self.running.len() >= Limits::ALL_WALKS || of_asker.count() >= Limits::WALKS
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.expiries.next()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn len(&self) -> usize {
+        self.running.len()
+    }
+
+    #[cfg(any(test, fuzzing))]
     pub(super) fn is_empty(&self) -> bool {
         self.running.is_empty() && self.expiries.next().is_none()
     }
@@ -97,7 +92,7 @@ impl Exchange {
             limit: request.limit,
         };
         self.walks.running.insert(key, walk);
-        self.walks.expiries.push(now + WALK_TIMEOUT, key);
+        self.walks.expiries.push(now + Limits::WALK_TIME, key);
         self.wake_expiries();
         true
     }

@@ -12,14 +12,11 @@ use std::{
 use futures::{AsyncRead, AsyncWrite};
 
 use crate::{
+    config::Limits,
     error::LinkError,
     message::Frame,
     wire::{Decoder, encode},
 };
-
-/// The most frames that wait for the remote to read. A healthy remote leaves none waiting; this is
-/// what a busy introducer sends in the second that a phone takes to change networks.
-pub(super) const MAX_QUEUE: usize = 256;
 
 /// The most bytes in one write. libp2p-webrtc's substreams fail on more than 8,192 at a time,
 /// framing included, and on a second write before a flush.
@@ -67,9 +64,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
     ///
     /// # Errors
     ///
-    /// [`LinkError::Stalled`] when [`MAX_QUEUE`] frames are waiting already.
+    /// [`LinkError::Stalled`] when [`Limits::WAITING_FRAMES`] frames are waiting already.
     pub(super) fn push(&mut self, frame: Frame) -> Result<(), LinkError> {
-        if self.queue.len() >= MAX_QUEUE {
+        if self.queue.len() >= Limits::WAITING_FRAMES {
             return Err(LinkError::Stalled);
         }
         self.queue.push_back(frame);

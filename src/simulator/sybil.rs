@@ -17,11 +17,12 @@ use super::{
     seal::PlainSeal,
 };
 use crate::{
+    config::Limits,
     exchange::{Input, Output},
     id::{NetworkId, NetworkTag, RequestId, SessionId, Token},
     message::{
-        Description, Envelope, Frame, GetPeers, Hello, MAX_CANDIDATES, Path, PeerCandidate, Peers,
-        Seal, Signal, SignalBody, SignalContent,
+        Description, Envelope, Frame, GetPeers, Hello, Path, PeerCandidate, Peers, Seal, Signal,
+        SignalBody, SignalContent,
     },
 };
 
@@ -68,7 +69,7 @@ impl Sybil {
         let request = GetPeers {
             request: RequestId(0),
             network: 0,
-            limit: MAX_CANDIDATES,
+            limit: Limits::CANDIDATES,
             hops: 0,
         };
         self.send(connection, Frame::GetPeers(request));

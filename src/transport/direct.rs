@@ -29,7 +29,7 @@ use self::{
     nursery::{Nursery, Room},
 };
 use super::{Connecting, Output, host};
-use crate::certificate::Certificate;
+use crate::{certificate::Certificate, config::Limits};
 
 mod hedge;
 mod muxer;
@@ -38,11 +38,6 @@ mod substream;
 
 /// How long an incoming connection may take to be set up: as long as the dialer waits at most.
 const INCOMING_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The most incoming connections in set-up. One forged datagram starts one, at some 80 kB and a
-/// socket until it times out, so this many stay below the 1,024 files a process usually may open,
-/// and a crowd of hundreds still gets in.
-const MAX_INCOMING: usize = 400;
 
 /// How many of them are turned away before other tasks get a turn.
 const MAX_REFUSALS: usize = 16;
@@ -174,7 +169,7 @@ impl Direct {
 
 /// Whether one more may join those who hold the count.
 fn has_room(incoming: &Arc<()>) -> bool {
-    Arc::strong_count(incoming) <= MAX_INCOMING
+    Arc::strong_count(incoming) <= Limits::DIRECT_SETUPS
 }
 
 /// What all sockets of one node share.

@@ -40,6 +40,9 @@ mod socket;
 mod substream;
 mod waiting;
 
+#[cfg(any(test, fuzzing))]
+pub(crate) use self::endpoint::fuzz;
+
 /// Whom this address leads to, if it is one of a set-up by signals.
 pub(super) fn signaled_peer(address: &Multiaddr) -> Option<PeerId> {
     let mut parts = address.iter();

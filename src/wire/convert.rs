@@ -10,11 +10,12 @@ use super::{
     values::{id, read_addresses, read_reason, write_addresses, write_reason},
 };
 use crate::{
+    config::Limits,
     error::ProtocolError,
     id::{NetworkTag, RequestId},
     message::{
-        Envelope, Frame, GetPeers, Hello, MAX_CANDIDATES, MAX_HOPS, MAX_NETWORKS, Path,
-        PeerCandidate, Peers, Refuse, Signal, Subject, Update,
+        Envelope, Frame, GetPeers, Hello, Path, PeerCandidate, Peers, Refuse, Signal, Subject,
+        Update,
     },
 };
 
@@ -49,7 +50,7 @@ fn read_hello(hello: generated::Hello) -> Result<Hello, ProtocolError> {
 
 /// Too many are an error, not a list to cut: the place of a network in it has a meaning.
 fn read_networks(tags: &[Vec<u8>], field: &'static str) -> Result<Vec<NetworkTag>, ProtocolError> {
-    if tags.len() > MAX_NETWORKS {
+    if tags.len() > Limits::NETWORKS {
         return Err(ProtocolError::Field(field));
     }
     tags.iter().map(|tag| id(tag, field)).collect()
@@ -61,8 +62,8 @@ fn read_get_peers(question: &generated::GetPeers) -> GetPeers {
         // An index that does not fit names no network, as the largest does not.
         network: usize::try_from(question.network).unwrap_or(usize::MAX),
         limit: usize::try_from(question.limit)
-            .map_or(MAX_CANDIDATES, |limit| limit.min(MAX_CANDIDATES)),
-        hops: u8::try_from(question.hops).map_or(MAX_HOPS, |hops| hops.min(MAX_HOPS)),
+            .map_or(Limits::CANDIDATES, |limit| limit.min(Limits::CANDIDATES)),
+        hops: u8::try_from(question.hops).map_or(Limits::HOPS, |hops| hops.min(Limits::HOPS)),
     }
 }
 
@@ -73,7 +74,7 @@ fn read_peers(peers: generated::Peers) -> Peers {
             .candidates
             .into_iter()
             .filter_map(read_candidate)
-            .take(MAX_CANDIDATES)
+            .take(Limits::CANDIDATES)
             .collect(),
     }
 }
@@ -165,7 +166,7 @@ fn write_peers(peers: &Peers) -> generated::Peers {
         candidates: peers
             .candidates
             .iter()
-            .take(MAX_CANDIDATES)
+            .take(Limits::CANDIDATES)
             .map(write_candidate)
             .collect(),
     }

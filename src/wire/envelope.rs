@@ -7,8 +7,9 @@ use libp2p::{
     identity::Keypair,
 };
 
-use super::{MAX_FRAME_LEN, signal_body};
+use super::signal_body;
 use crate::{
+    config::Limits,
     error::SignalError,
     message::{Envelope, Seal, SignalBody},
 };
@@ -25,7 +26,7 @@ pub(super) const PAYLOAD_TYPE: &[u8] = b"/libp2p/pxp/signal/1";
 const SIGNAL_OVERHEAD: usize = 2 * (1 + 2) + (1 + 1 + 16);
 
 /// The longest envelope that fits into a frame, and so the longest that is sealed.
-pub(super) const MAX_ENVELOPE_LEN: usize = MAX_FRAME_LEN - SIGNAL_OVERHEAD;
+pub(super) const MAX_ENVELOPE_LEN: usize = Limits::FRAME_LEN - SIGNAL_OVERHEAD;
 
 /// Signs with the key of the local peer, and opens what anybody signed.
 pub(crate) struct Signer {

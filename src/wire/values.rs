@@ -5,8 +5,8 @@ use libp2p::Multiaddr;
 
 use super::generated::Reason;
 use crate::{
+    config::Limits,
     error::{ProtocolError, Refusal},
-    message::{MAX_ADDRESS_LEN, MAX_ADDRESSES},
 };
 
 /// An id of 16 bytes, of whatever meaning, from the field of that name.
@@ -24,7 +24,7 @@ pub(super) fn read_addresses(addresses: Vec<Vec<u8>>) -> Vec<Multiaddr> {
         .into_iter()
         .filter(|bytes| may_travel(bytes))
         .filter_map(|bytes| Multiaddr::try_from(bytes).ok())
-        .take(MAX_ADDRESSES)
+        .take(Limits::ADDRESSES)
         .collect()
 }
 
@@ -34,13 +34,13 @@ pub(super) fn write_addresses(addresses: &[Multiaddr]) -> Vec<Vec<u8>> {
         .iter()
         .map(Multiaddr::to_vec)
         .filter(|bytes| may_travel(bytes))
-        .take(MAX_ADDRESSES)
+        .take(Limits::ADDRESSES)
         .collect()
 }
 
 /// The empty address parses, but leads nowhere.
 fn may_travel(address: &[u8]) -> bool {
-    (1..=MAX_ADDRESS_LEN).contains(&address.len())
+    (1..=Limits::ADDRESS_LEN).contains(&address.len())
 }
 
 /// A reason that came later than this version is a reason all the same.

@@ -6,6 +6,7 @@ use crate::{
     error::ProtocolError,
     exchange::Input,
     message::Path,
+    rate::Bucket,
 };
 
 /// All tokens that 1 has handed out to 0 over its links.
@@ -71,6 +72,73 @@ fn signals_are_passed_on_up_to_the_limit_of_their_receiver() {
         }
         sim.run(SECOND / 500);
         assert_eq!(refusals(&sim, 1, 0), vec![Refusal::Busy; busy], "{signals}");
+        sim.end();
+    }
+}
+
+#[test]
+fn signals_are_passed_on_up_to_the_limit_of_the_node() {
+    for (before, busy) in [(4094, 0), (4095, 0), (4096, 1)] {
+        let mut sim = strangers(1);
+        sim.delay = 1..2;
+        let link = sim.between(0, 1);
+        sim.silence(2);
+        sim.silence(0);
+        sim.say(0, link, get_peers(0, 8));
+        sim.run(SECOND / 100);
+        // No credit is earned until then.
+        let then = sim.now + SECOND;
+        let mut relayed = Bucket::full(Limits::ALL_SIGNALS, then);
+        (0..before).for_each(|_| assert!(relayed.take(Limits::ALL_SIGNALS, then)));
+        sim.nodes[1].core.relayed = Some(relayed);
+        for session in tokens(&sim) {
+            let envelope = Envelope(vec![7; 100]);
+            sim.say(0, link, Frame::Signal(Signal { session, envelope }));
+        }
+        sim.run(SECOND / 100);
+        assert_eq!(refusals(&sim, 1, 0), vec![Refusal::Busy; busy], "{before}");
+        sim.end();
+    }
+}
+
+#[test]
+fn so_many_sessions_are_relayed_for_each_peer_that_there_may_be_and_no_more() {
+    for (sessions, busy) in [(23, 0), (24, 0), (25, 1)] {
+        let mut sim = Sim::with_nodes(1, 1);
+        sim.add(config().with_limits(Limits::default().with_max_peers(3)));
+        sim.add(config());
+        sim.delay = 1..2;
+        let link = sim.connect(0, 1);
+        sim.connect(2, 1);
+        sim.silence(2);
+        sim.silence(0);
+        (0..sessions).for_each(|request| sim.say(0, link, get_peers(request, 8)));
+        sim.run(SECOND / 100);
+        let say = |sim: &mut Sim, session| {
+            let envelope = Envelope(vec![7; 100]);
+            sim.say(0, link, Frame::Signal(Signal { session, envelope }));
+        };
+        for session in tokens(&sim) {
+            say(&mut sim, session);
+        }
+        sim.run(SECOND / 100);
+        assert_eq!(
+            refusals(&sim, 1, 0),
+            vec![Refusal::Busy; busy],
+            "{sessions}"
+        );
+        // Those are over by then, whoever has ended them.
+        for _ in 0..4 {
+            sim.say(0, link, Frame::Ping(0));
+            sim.say(2, sim.between(2, 1), Frame::Ping(0));
+            sim.run(4 * SECOND);
+        }
+        sim.say(0, link, get_peers(100, 8));
+        sim.run(SECOND / 100);
+        let newest = tokens(&sim).pop().unwrap();
+        say(&mut sim, newest);
+        sim.run(SECOND / 100);
+        assert_eq!(refusals(&sim, 1, 0).len(), busy, "{sessions}");
         sim.end();
     }
 }

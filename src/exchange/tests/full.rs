@@ -58,6 +58,27 @@ fn whether_a_node_accepts_is_told_to_its_peers_within_about_a_second() {
 }
 
 #[test]
+fn who_may_come_back_keeps_its_place_and_nobody_else_gets_it() {
+    let mut sim = Sim::with_nodes(1, 1);
+    let victim = sim.add(at_most(2));
+    let [first, second] = [(); 2].map(|_| sim.add(config()));
+    let introducer = sim.connect(0, victim);
+    sim.silence(0);
+    let link = sim.connect(first, victim);
+    let envelope = signed(&sim, first, victim, 7, offer_of(first));
+    sim.say(0, introducer, signal(7, envelope));
+    sim.run(SECOND);
+    assert_eq!(refusals(&sim, victim, 0), []);
+    sim.cut(link);
+    sim.run(SECOND);
+    sim.connect(second, victim);
+    assert_eq!(sim.peers(victim), [0]);
+    sim.connect(first, victim);
+    assert_eq!(sim.peers(victim), [0, first]);
+    sim.end();
+}
+
+#[test]
 fn a_node_that_changes_its_mind_all_the_time_says_so_once_a_second() {
     let mut sim = strangers(1);
     for n in 0..100_u32 {

@@ -26,6 +26,23 @@ fn a_vanished_peer_is_disconnected_within_ten_seconds_whether_idle_or_busy() {
 }
 
 #[test]
+fn a_peer_that_was_silent_for_less_than_nine_seconds_stays() {
+    for (silent, stays) in [(8_900, true), (9_100, false)] {
+        let mut sim = Sim::with_nodes(1, 2);
+        sim.delay = 1..2;
+        let link = sim.connect(0, 1);
+        sim.silence(1);
+        // What was said last arrives now.
+        sim.say(1, link, Frame::Ping(0));
+        sim.run(Duration::from_millis(silent));
+        sim.say(1, link, Frame::Ping(0));
+        sim.run(SECOND / 10);
+        assert_eq!(sim.peers(0) == [1], stays, "{silent} ms");
+        sim.end();
+    }
+}
+
+#[test]
 fn a_vanished_peer_is_offered_to_nobody_and_its_connection_is_closed() {
     for seed in 0..100 {
         let mut sim = strangers(seed);

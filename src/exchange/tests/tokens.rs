@@ -122,6 +122,33 @@ fn carried(sim: &Sim) -> usize {
 }
 
 #[test]
+fn a_session_is_there_for_almost_fifteen_seconds_and_not_for_more() {
+    for (after, is_there) in [(14_900, true), (15_100, false)] {
+        let mut sim = strangers(1);
+        sim.delay = 1..2;
+        let session = asked(&mut sim, 1)[0].into();
+        [0, 2].into_iter().for_each(|node| sim.silence(node));
+        let link = sim.between(0, 1);
+        let say = |sim: &mut Sim| {
+            let envelope = Envelope(Vec::new());
+            sim.say(0, link, Frame::Signal(Signal { session, envelope }));
+        };
+        say(&mut sim);
+        // Both are still there then.
+        for _ in 0..2 {
+            sim.run(Duration::from_millis(after / 2));
+            for node in [0, 2] {
+                sim.say(node, sim.between(node, 1), Frame::Ping(0));
+            }
+        }
+        say(&mut sim);
+        sim.run(SECOND / 100);
+        assert_eq!(carried(&sim), 1 + usize::from(is_there), "{after} ms");
+        sim.end();
+    }
+}
+
+#[test]
 fn a_session_carries_thirty_two_signals_of_each_end_and_lasts_fifteen_seconds() {
     for (more, busy) in [(30, 0), (31, 0), (32, 1), (40, 9)] {
         let mut sim = strangers(1);

@@ -3,12 +3,7 @@
 use libp2p::Multiaddr;
 
 use super::*;
-use crate::{
-    exchange::{Input, walks::WALKS_PER_LINK},
-    message::Path,
-    reach::Reach,
-    signaling::Command,
-};
+use crate::{config::Limits, exchange::Input, message::Path, reach::Reach, signaling::Command};
 
 /// Each knows the one before and the one after.
 fn chain(seed: u64, n: usize) -> Sim {
@@ -125,7 +120,7 @@ fn who_is_asked_in_the_name_of_another_and_does_not_answer_is_done_without() {
 
 #[test]
 fn so_many_walks_of_one_asker_are_under_way_and_no_more() {
-    for asked in [WALKS_PER_LINK - 1, WALKS_PER_LINK, WALKS_PER_LINK + 1] {
+    for asked in [Limits::WALKS - 1, Limits::WALKS, Limits::WALKS + 1] {
         let mut sim = chain(1, 4);
         sim.silence(2);
         let link = sim.between(0, 1);
@@ -135,7 +130,7 @@ fn so_many_walks_of_one_asker_are_under_way_and_no_more() {
         sim.run(SECOND);
         let is_request = |frame: &&Frame| matches!(frame, Frame::GetPeers(_));
         let passed_on = sim.sent(1, 2).filter(is_request).count();
-        assert_eq!(passed_on, asked.min(WALKS_PER_LINK));
+        assert_eq!(passed_on, asked.min(Limits::WALKS));
         assert_eq!(answers(&sim, 1, 0).len(), asked - passed_on);
         sim.run(3 * SECOND);
         assert_eq!(answers(&sim, 1, 0).len(), asked, "{asked}");
@@ -205,6 +200,34 @@ fn near_addresses_are_kept_from_who_is_beyond_a_near_introducer() {
             other => panic!("{other:?}"),
         };
         assert_eq!(asked, reach, "{hops} hops");
+        sim.end();
+    }
+}
+
+#[test]
+fn so_many_walks_of_all_askers_are_under_way_and_no_more() {
+    const ASKERS: usize = Limits::ALL_WALKS / Limits::WALKS;
+    for last in [Limits::WALKS - 1, Limits::WALKS, Limits::WALKS + 1] {
+        let mut sim = Sim::with_nodes(1, ASKERS + 2);
+        sim.star(0, 1..ASKERS + 2);
+        (1..ASKERS + 2).for_each(|node| sim.silence(node));
+        let mut asked = 0;
+        for asker in 1..ASKERS + 2 {
+            let walks = match asker {
+                1 => last.min(Limits::WALKS),
+                2..=ASKERS => Limits::WALKS,
+                _ => last.saturating_sub(Limits::WALKS),
+            };
+            let link = sim.between(asker, 0);
+            for request in 0..walks {
+                sim.say(asker, link, walk_of(request as u32, 1));
+            }
+            asked += walks;
+        }
+        sim.run(SECOND);
+        let sent = sim.nodes[0].sent.iter();
+        let passed_on = sent.filter(|(_, frame)| matches!(frame, Frame::GetPeers(_)));
+        assert_eq!(passed_on.count(), asked.min(Limits::ALL_WALKS), "{asked}");
         sim.end();
     }
 }

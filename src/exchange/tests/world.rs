@@ -1,29 +1,11 @@
 //! Random worlds: whatever happens, the promises hold.
 
-use std::{collections::HashSet, ops::Range};
+use std::ops::Range;
 
-use libp2p::PeerId;
 use rand::RngExt;
 
 use super::*;
 use crate::exchange::Input;
-
-/// What a node's events say must be what it shows, and make sense one after the other.
-fn check_node(sim: &Sim, node: usize, seed: u64) {
-    let mut known: HashSet<PeerId> = HashSet::new();
-    for event in &sim.nodes[node].events {
-        match event {
-            PxpEvent::Connected { peer, .. } => {
-                assert_ne!(*peer, sim.nodes[node].peer, "seed {seed}");
-                assert!(known.insert(*peer), "seed {seed}");
-            }
-            PxpEvent::Disconnected { peer } => assert!(known.remove(peer), "seed {seed}"),
-            _ => {}
-        }
-    }
-    let shown: HashSet<_> = sim.nodes[node].core.peers().copied().collect();
-    assert_eq!(known, shown, "seed {seed}, node {node}");
-}
 
 struct World {
     sim: Sim,
@@ -98,7 +80,8 @@ fn run(seeds: Range<u64>) -> usize {
                 sim.run(SECOND);
             }
         }
-        (0..sim.nodes.len()).for_each(|node| check_node(&sim, node, seed));
+        println!("seed {seed}"); // shown if this fails
+        (0..sim.nodes.len()).for_each(|node| sim.assert_consistent(node));
         for (node, query) in queries.iter().filter(|(node, _)| sim.is_alive(*node)) {
             let outcome = sim.outcome(*node, *query);
             assert!(

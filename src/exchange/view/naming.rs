@@ -9,9 +9,9 @@ use web_time::Instant;
 
 use super::{GROWTH, Stay, View};
 use crate::{
+    config::Limits,
     exchange::{Exchange, roster::Member},
     id::NetworkId,
-    message::MAX_CANDIDATES,
 };
 
 /// With fewer chosen peers than this, anybody may introduce, and all who come are let in: there is little to
@@ -22,7 +22,7 @@ pub(super) const YOUNG: usize = 3;
 const MAX_NAMED_INCOMING: usize = 1;
 
 /// From how many peers those are picked that are named.
-const SAMPLE: usize = 3 * MAX_CANDIDATES;
+const SAMPLE: usize = 3 * Limits::CANDIDATES;
 
 /// After how many walks through one peer another takes its place, while a node grows and later, and how
 /// often that may be, for each that may come at a time: an ordinary node that is flooded with requests changes a

@@ -121,7 +121,7 @@ async fn nothing_is_read_that_nobody_asked_for() {
 #[tokio::test]
 async fn of_frames_that_nobody_reads_256_may_wait() {
     let (mut near, mut far) = pipe(10);
-    for nonce in 0..MAX_QUEUE {
+    for nonce in 0..Limits::WAITING_FRAMES {
         near.push(Frame::Ping(nonce as u64)).unwrap();
     }
     let overflow = near.push(Frame::Ping(0));
@@ -142,11 +142,11 @@ async fn of_frames_that_nobody_reads_256_may_wait() {
 async fn a_framed_stream_holds_no_memory_between_frames() {
     let (near, far) = tokio::io::duplex(1 << 20);
     let (mut near, mut far) = (Framed::new(near.compat()), Framed::new(far.compat()));
-    for _ in 0..MAX_QUEUE {
+    for _ in 0..Limits::WAITING_FRAMES {
         near.push(signal_of(1_000)).unwrap();
     }
     poll_fn(|cx| near.poll_flush(cx)).await.unwrap();
-    for _ in 0..MAX_QUEUE {
+    for _ in 0..Limits::WAITING_FRAMES {
         next(&mut far).await.unwrap().unwrap();
     }
     assert_eq!(near.queue.capacity() + near.chunk.capacity(), 0);

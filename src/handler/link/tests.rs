@@ -4,7 +4,7 @@ use futures::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt};
 
 use super::*;
-use crate::{error::ProtocolError, handler::framed::MAX_QUEUE};
+use crate::{config::Limits, error::ProtocolError};
 
 type Duplex = Compat<tokio::io::DuplexStream>;
 
@@ -140,11 +140,11 @@ async fn a_remote_that_breaks_the_protocol_ends_the_link_after_what_it_said_befo
 #[tokio::test]
 async fn a_remote_that_reads_too_slowly_ends_the_link() {
     let (mut link, _far) = open(10).await;
-    for _ in 0..MAX_QUEUE {
+    for _ in 0..Limits::WAITING_FRAMES {
         link.on_command(ToLink::Send(Frame::Ping(0)));
     }
     assert!(poll_fn(|cx| link.poll(cx)).now_or_never().is_none());
-    for _ in 0..=MAX_QUEUE {
+    for _ in 0..=Limits::WAITING_FRAMES {
         link.on_command(ToLink::Send(Frame::Ping(0)));
     }
     let event = next(&mut link).await;

@@ -33,7 +33,7 @@ use self::{
     surroundings::Surroundings,
 };
 use crate::{
-    config::FoundServer,
+    config::{FoundServer, Limits},
     reach::Reach,
     signaling::{Command, Notice, SetupId},
 };
@@ -42,6 +42,9 @@ mod channels;
 mod connection;
 mod demux;
 mod description;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used)] // it is to panic
+pub(crate) mod fuzz;
 mod outputs;
 mod relays;
 mod stun;
@@ -49,10 +52,6 @@ mod stun_service;
 mod surroundings;
 #[cfg(test)]
 mod tests;
-
-/// The most connections in set-up, at some 60 kB each. Who comes when so many are under way is
-/// reached in another way.
-const MAX_SETUPS: usize = 512;
 
 /// How much later than asked for a connection is called that waits for seconds: until another one is
 /// called anyway. An idle node wakes up ten times a second then, however many peers it has.
@@ -275,7 +274,7 @@ impl Endpoint {
         reach: Reach,
         make: impl FnOnce(Instant, Ingredients) -> (Connection, Option<String>),
     ) {
-        let sdp = match self.setups.len() < MAX_SETUPS {
+        let sdp = match self.setups.len() < Limits::SETUPS {
             true => self.begin(now, setup, reach, make),
             false => None,
         };
@@ -659,7 +658,7 @@ impl Endpoint {
         }
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     fn assert_empty(&self) {
         assert!(self.connections.is_empty() && self.setups.is_empty());
         assert!(self.demux.is_empty() && self.deadlines.is_empty());

@@ -6,10 +6,9 @@ use rand::{Rng, RngExt};
 
 use super::samples::{self, SIGNAL_KINDS};
 use crate::{
+    config::Limits,
     error::SignalError,
-    message::{
-        Description, Envelope, Frame, MAX_ADDRESSES, Seal, Signal, SignalBody, SignalContent,
-    },
+    message::{Description, Envelope, Frame, Seal, Signal, SignalBody, SignalContent},
     wire::{
         Signer, encode,
         envelope::{DOMAIN, MAX_ENVELOPE_LEN, PAYLOAD_TYPE},
@@ -144,7 +143,7 @@ fn of_many_addresses_the_first_4_are_signed_and_the_first_4_are_read() {
         content: offer(addresses.clone()),
         ..ice_candidate_of(0)
     };
-    let expected = offer(addresses[..MAX_ADDRESSES].to_vec());
+    let expected = offer(addresses[..Limits::ADDRESSES].to_vec());
     let (_, opened) = bob.open(&bob.seal(&body).unwrap()).unwrap();
     assert_eq!(opened.content, expected);
 

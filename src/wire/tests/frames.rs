@@ -5,13 +5,11 @@ use rand::RngExt;
 
 use super::samples::{self, FRAME_KINDS};
 use crate::{
+    config::Limits,
     error::ProtocolError,
     id::{RequestId, SessionId},
-    message::{
-        Envelope, Frame, Hello, MAX_ADDRESS_LEN, MAX_ADDRESSES, MAX_CANDIDATES, MAX_NETWORKS, Path,
-        PeerCandidate, Peers, Signal,
-    },
-    wire::{Decoder, MAX_FRAME_LEN, encode, envelope::MAX_ENVELOPE_LEN},
+    message::{Envelope, Frame, Hello, Path, PeerCandidate, Peers, Signal},
+    wire::{Decoder, encode, envelope::MAX_ENVELOPE_LEN},
 };
 
 /// All frames in `bytes`, which must end with the last of them.
@@ -88,12 +86,12 @@ fn a_stream_that_ends_within_a_frame_is_truncated() {
 fn a_frame_has_at_most_16_kib() {
     for (len, prefix) in [(MAX_ENVELOPE_LEN - 1, 2), (MAX_ENVELOPE_LEN, 3)] {
         let bytes = encode(&signal_of(len)).unwrap();
-        let frame_len = len + MAX_FRAME_LEN - MAX_ENVELOPE_LEN;
+        let frame_len = len + Limits::FRAME_LEN - MAX_ENVELOPE_LEN;
         assert_eq!(bytes.len(), prefix + frame_len);
         assert_eq!(decode_all(&bytes), Ok(vec![signal_of(len)]));
     }
     let error = ProtocolError::TooLong {
-        len: MAX_FRAME_LEN as u64 + 1,
+        len: Limits::FRAME_LEN as u64 + 1,
     };
     assert_eq!(encode(&signal_of(MAX_ENVELOPE_LEN + 1)), Err(error));
 }
@@ -101,7 +99,7 @@ fn a_frame_has_at_most_16_kib() {
 #[test]
 fn a_frame_that_is_too_long_is_refused_at_its_length() {
     for (len, allowed) in [(0, true), (1, true), (2, false), (1 << 40, false)] {
-        let len = MAX_FRAME_LEN as u64 - 1 + len;
+        let len = Limits::FRAME_LEN as u64 - 1 + len;
         let mut prefix = Vec::new();
         prost::encode_length_delimiter(len as usize, &mut prefix).unwrap();
         let expected = if allowed {
@@ -126,21 +124,21 @@ fn the_largest_hello_and_peers_fit_into_a_frame() {
     let mut rng = samples::rng(1);
     let hello = Frame::Hello(Hello {
         salt: rng.random(),
-        networks: vec![rng.random(); MAX_NETWORKS],
+        networks: vec![rng.random(); Limits::NETWORKS],
         accepting: true,
         stun_port: None,
     });
     assert_eq!(decode_all(&encode(&hello).unwrap()), Ok(vec![hello]));
 
-    let address = dns_address(MAX_ADDRESS_LEN);
+    let address = dns_address(Limits::ADDRESS_LEN);
     let candidate = PeerCandidate {
         peer: samples::peer(&mut rng),
         accepting: true,
-        path: Path::Vouched(vec![address; MAX_ADDRESSES]),
+        path: Path::Vouched(vec![address; Limits::ADDRESSES]),
     };
     let peers = Frame::Peers(Peers {
         request: RequestId(u32::MAX),
-        candidates: vec![candidate; MAX_CANDIDATES],
+        candidates: vec![candidate; Limits::CANDIDATES],
     });
     assert_eq!(decode_all(&encode(&peers).unwrap()), Ok(vec![peers]));
 }
@@ -157,8 +155,12 @@ fn an_address_that_is_too_long_does_not_travel() {
             }],
         })
     };
-    let [short, limit, long] =
-        [MAX_ADDRESS_LEN - 1, MAX_ADDRESS_LEN, MAX_ADDRESS_LEN + 1].map(dns_address);
+    let [short, limit, long] = [
+        Limits::ADDRESS_LEN - 1,
+        Limits::ADDRESS_LEN,
+        Limits::ADDRESS_LEN + 1,
+    ]
+    .map(dns_address);
     let sent = vouched(vec![long, Multiaddr::empty(), short.clone(), limit.clone()]);
     let arrived = vouched(vec![short, limit]);
     assert_eq!(decode_all(&encode(&sent).unwrap()), Ok(vec![arrived]));

@@ -10,12 +10,10 @@ use super::{
     samples::{self, FRAME_KINDS, REFUSALS},
 };
 use crate::{
+    config::Limits,
     error::{ProtocolError, Refusal},
     id::{RequestId, Token},
-    message::{
-        Frame, GetPeers, MAX_ADDRESSES, MAX_CANDIDATES, MAX_HOPS, MAX_NETWORKS, Path, Refuse,
-        Subject,
-    },
+    message::{Frame, GetPeers, Path, Refuse, Subject},
     wire::{
         encode,
         generated::{self, frame::Body, refuse},
@@ -141,9 +139,9 @@ fn a_stun_port_has_16_bits() {
 #[test]
 fn a_peer_names_at_most_16_networks_of_16_bytes() {
     let network_lists = [
-        (vec![vec![2; 16]; MAX_NETWORKS - 1], true),
-        (vec![vec![2; 16]; MAX_NETWORKS], true),
-        (vec![vec![2; 16]; MAX_NETWORKS + 1], false),
+        (vec![vec![2; 16]; Limits::NETWORKS - 1], true),
+        (vec![vec![2; 16]; Limits::NETWORKS], true),
+        (vec![vec![2; 16]; Limits::NETWORKS + 1], false),
         (vec![vec![2; 16], vec![2; 15]], false),
         (vec![vec![2; 17]], false),
     ];
@@ -178,16 +176,16 @@ fn a_question_is_clamped_to_what_is_answered() {
     let most = GetPeers {
         request: RequestId(1),
         network: u32::MAX as usize,
-        limit: MAX_CANDIDATES,
-        hops: MAX_HOPS,
+        limit: Limits::CANDIDATES,
+        hops: Limits::HOPS,
     };
     for (limit, hops) in [(8, 3), (9, 4), (256, 256), (u32::MAX, u32::MAX)] {
         let asked = ask(u32::MAX, limit, hops);
         assert_eq!(asked, Ok(Frame::GetPeers(most.clone())));
     }
     let less = GetPeers {
-        limit: MAX_CANDIDATES - 1,
-        hops: MAX_HOPS - 1,
+        limit: Limits::CANDIDATES - 1,
+        hops: Limits::HOPS - 1,
         ..most
     };
     assert_eq!(ask(u32::MAX, 7, 2), Ok(Frame::GetPeers(less)));
@@ -214,7 +212,7 @@ fn a_bad_candidate_is_left_out_and_the_others_are_kept() {
 fn of_many_candidates_the_first_8_are_kept() {
     for count in [7, 8, 9, 200] {
         let kept = paths(vec![candidate(&[3; 16], &[]); count]).len();
-        assert_eq!(kept, count.min(MAX_CANDIDATES));
+        assert_eq!(kept, count.min(Limits::CANDIDATES));
     }
 }
 
@@ -226,7 +224,7 @@ fn bad_addresses_are_left_out_and_the_first_4_others_are_kept() {
     assert_eq!(paths(vec![bad]), [Path::Vouched(vec![good.clone()])]);
     for count in [3, 4, 5] {
         let kept = paths(vec![candidate(&[], &vec![&*bytes; count])]);
-        let expected = vec![good.clone(); count.min(MAX_ADDRESSES)];
+        let expected = vec![good.clone(); count.min(Limits::ADDRESSES)];
         assert_eq!(kept, [Path::Vouched(expected)]);
     }
 }

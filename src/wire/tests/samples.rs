@@ -6,12 +6,12 @@ use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, multihash::Multihash};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::{
+    config::Limits,
     error::Refusal,
     id::RequestId,
     message::{
-        Description, Envelope, Frame, GetPeers, Hello, MAX_ADDRESSES, MAX_CANDIDATES, MAX_HOPS,
-        MAX_NETWORKS, Path, PeerCandidate, Peers, Refuse, Signal, SignalBody, SignalContent,
-        Subject, Update,
+        Description, Envelope, Frame, GetPeers, Hello, Path, PeerCandidate, Peers, Refuse, Signal,
+        SignalBody, SignalContent, Subject, Update,
     },
 };
 
@@ -43,19 +43,19 @@ pub(super) fn frame(rng: &mut StdRng, kind: u8) -> Frame {
     match kind {
         0 => Frame::Hello(Hello {
             salt: rng.random(),
-            networks: some(rng, MAX_NETWORKS, |rng| rng.random()),
+            networks: some(rng, Limits::NETWORKS, |rng| rng.random()),
             accepting: rng.random(),
             stun_port: NonZeroU16::new(rng.random()),
         }),
         1 => Frame::GetPeers(GetPeers {
             request: RequestId(rng.random()),
-            network: rng.random_range(0..MAX_NETWORKS),
-            limit: rng.random_range(0..=MAX_CANDIDATES),
-            hops: rng.random_range(0..=MAX_HOPS),
+            network: rng.random_range(0..Limits::NETWORKS),
+            limit: rng.random_range(0..=Limits::CANDIDATES),
+            hops: rng.random_range(0..=Limits::HOPS),
         }),
         2 => Frame::Peers(Peers {
             request: RequestId(rng.random()),
-            candidates: some(rng, MAX_CANDIDATES, candidate),
+            candidates: some(rng, Limits::CANDIDATES, candidate),
         }),
         3 => Frame::Signal(Signal {
             session: rng.random(),
@@ -66,7 +66,7 @@ pub(super) fn frame(rng: &mut StdRng, kind: u8) -> Frame {
             reason: refusal(rng),
         }),
         5 => Frame::Update(Update {
-            networks: some(rng, MAX_NETWORKS, |rng| rng.random()),
+            networks: some(rng, Limits::NETWORKS, |rng| rng.random()),
             accepting: rng.random(),
         }),
         6 => Frame::Ping(rng.random()),
@@ -109,7 +109,7 @@ pub(super) fn candidate(rng: &mut StdRng) -> PeerCandidate {
         path: if rng.random() {
             Path::Signals(rng.random())
         } else {
-            Path::Vouched(vec![address(rng); rng.random_range(1..=MAX_ADDRESSES)])
+            Path::Vouched(vec![address(rng); rng.random_range(1..=Limits::ADDRESSES)])
         },
     }
 }
@@ -129,7 +129,7 @@ fn refusal(rng: &mut StdRng) -> Refusal {
 fn description(rng: &mut StdRng) -> Description {
     Description {
         sdp: text(rng),
-        addresses: some(rng, MAX_ADDRESSES, address),
+        addresses: some(rng, Limits::ADDRESSES, address),
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     demux::{Demux, Kind, Pair, Traces},
     surroundings::{Nearness, Surroundings},
 };
-use crate::{reach::Reach, signaling::SetupId};
+use crate::{config::Limits, reach::Reach, signaling::SetupId};
 
 mod paths;
 mod setup;
@@ -47,10 +47,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many checks of the other side are kept until its answer is here, which they overtake. Dropped,
 /// they would be repeated 50 ms later.
 pub(super) const MAX_EARLY: usize = 8;
-
-/// How many datagrams are kept for a reader that is behind: all that SCTP sends into its window of
-/// 1 MiB. The engine has no means to stop a sender, and what it does not get is asked for again, ever more slowly.
-const MAX_BACKLOG: usize = 1024;
 
 /// The longest datagram that is taken: WebRTC keeps below what every path carries, and longer ones
 /// would only serve to fill the memory.
@@ -104,7 +100,7 @@ pub(super) struct Connection {
     phase_ends: Instant,
     engine_deadline: Instant,
     pending: Option<SdpPendingOffer>,
-    /// Where the other side says that it is, the first [`description::MAX_CANDIDATES`].
+    /// Where the other side says that it is, the first [`Limits::ICE_CANDIDATES`].
     remote_ips: Vec<IpAddr>,
     /// Those of them that may be sent to, at most as many.
     remote_candidates: Vec<SocketAddr>,
@@ -211,7 +207,7 @@ impl Connection {
         }
         let is_held_back = self.is_paused() || !self.backlog.is_empty();
         if is_held_back && kind == Kind::Dtls {
-            if self.backlog.len() < MAX_BACKLOG {
+            if self.backlog.len() < Limits::BACKLOG {
                 self.backlog.push_back(Datagram {
                     pair,
                     contents: contents.to_vec(),

@@ -208,7 +208,7 @@ impl Demux {
         self.ufrags.keys()
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(super) fn is_empty(&self) -> bool {
         self.ufrags.is_empty() && self.transactions.is_empty() && self.pairs.is_empty()
     }

@@ -1,15 +1,12 @@
 //! What a description says of addresses. Candidates are kept apart from the rest of a description,
 //! in both directions, so that each can be checked, capped and, if it makes no sense, left out.
 
+use crate::config::Limits;
 use str0m::{Candidate, CandidateKind, net::Protocol};
 
 use super::surroundings::Nearness;
 
 const PREFIX: &str = "a=candidate:";
-
-/// The most candidates that are given to the other side and taken from it: two address families with
-/// a few interfaces and a mapped address each; and a lying peer can aim us at no more.
-pub(super) const MAX_CANDIDATES: usize = 8;
 
 /// The most of them that say how we look from outside, and the most that are on TURN servers: one of each
 /// address family.
@@ -52,7 +49,7 @@ pub(super) fn choose(ours: &[Candidate], nearness: Nearness) -> Vec<Candidate> {
     let mapped = of_kind(CandidateKind::ServerReflexive).take(MAX_MAPPED);
     let relayed = of_kind(CandidateKind::Relayed).take(MAX_RELAYED);
     let named = mapped.chain(relayed).chain(of_kind(CandidateKind::Host));
-    named.take(MAX_CANDIDATES).cloned().collect()
+    named.take(Limits::ICE_CANDIDATES).cloned().collect()
 }
 
 fn families_in_turn<'a>(
@@ -131,7 +128,7 @@ mod tests {
         }
         let named = choose(&ours, Nearness::new(Reach::Global));
         let named: Vec<_> = named.iter().map(|named| named.addr().to_string()).collect();
-        assert_eq!(named.len(), MAX_CANDIDATES);
+        assert_eq!(named.len(), Limits::ICE_CANDIDATES);
         let mapped = ["9.8.8.8:7", "[2620:fe::2]:7"];
         let relayed = ["9.7.7.7:8", "9.7.7.7:9"];
         assert_eq!(

@@ -15,22 +15,10 @@ use ::stun::{
 
 use super::stun::decode;
 use crate::{
-    config::Rate,
+    config::Limits,
     rate::Bucket,
     reach::{Reach, host_of},
 };
-
-/// How often one source is answered: a host asks once in 20 s, or up to five times if answers are
-/// lost, and a few hosts behind a router may start at once.
-const ANSWERS: Rate = Rate::new(10, 1);
-
-/// How many sources are remembered until they may have all of [`ANSWERS`] again, which takes 10 s at
-/// most: twice as many as there are peers by default, and 64 kB.
-const MAX_SOURCES: usize = 1024;
-
-/// How often all those together are answered for whom there is no room. Most of them are forged; one
-/// that is not asks again.
-const OTHER_ANSWERS: Rate = Rate::new(100, 100);
 
 /// How long until sources are looked through again for those that need not be remembered: in less
 /// time, no source earns an answer.
@@ -42,7 +30,7 @@ const MAX_GROWTH: usize = 2;
 
 #[derive(Debug, Default)]
 pub(super) struct StunService {
-    /// Those that were answered, at most [`MAX_SOURCES`].
+    /// Those that were answered, at most [`Limits::STUN_SOURCES`].
     sources: HashMap<IpAddr, Bucket>,
     /// Of those who are not, once there was one.
     others: Option<Bucket>,
@@ -67,21 +55,23 @@ impl StunService {
     /// Whether one more answer to `ip` is not one too many.
     fn take(&mut self, now: Instant, ip: IpAddr) -> bool {
         let source = host_of(ip);
-        if self.sources.len() >= MAX_SOURCES && !self.sources.contains_key(&source) {
+        if self.sources.len() >= Limits::STUN_SOURCES && !self.sources.contains_key(&source) {
             if self.next_purge.is_none_or(|at| at <= now) {
                 self.next_purge = Some(now + PURGE_INTERVAL);
                 self.sources
-                    .retain(|_, bucket| !bucket.is_full(ANSWERS, now));
+                    .retain(|_, bucket| !bucket.is_full(Limits::STUN_ANSWERS, now));
             }
-            if self.sources.len() >= MAX_SOURCES {
-                let others = self.others.get_or_insert(Bucket::full(OTHER_ANSWERS, now));
-                return others.take(OTHER_ANSWERS, now);
+            if self.sources.len() >= Limits::STUN_SOURCES {
+                let others = self
+                    .others
+                    .get_or_insert(Bucket::full(Limits::OTHER_STUN_ANSWERS, now));
+                return others.take(Limits::OTHER_STUN_ANSWERS, now);
             }
         }
         let bucket = self.sources.entry(source);
         bucket
-            .or_insert_with(|| Bucket::full(ANSWERS, now))
-            .take(ANSWERS, now)
+            .or_insert_with(|| Bucket::full(Limits::STUN_ANSWERS, now))
+            .take(Limits::STUN_ANSWERS, now)
     }
 }
 

@@ -1,6 +1,7 @@
 //! How a connection is set up: the descriptions of both ends, and their addresses. Nothing is sent to
 //! an address before the other side has described itself.
 
+use crate::config::Limits;
 use std::time::Instant;
 
 use str0m::{
@@ -11,7 +12,7 @@ use str0m::{
 
 use super::{
     super::{
-        description::{self, MAX_CANDIDATES},
+        description::{self},
         surroundings::Surroundings,
     },
     Connection, INIT_LABEL, Ingredients, PATH_TIMEOUT, Phase, Role,
@@ -105,10 +106,10 @@ impl Connection {
     fn add_remote_candidates(&mut self, candidates: Vec<Candidate>, around: &Surroundings) {
         let ips = candidates.iter().map(|candidate| candidate.addr().ip());
         self.remote_ips.extend(ips);
-        self.remote_ips.truncate(MAX_CANDIDATES);
+        self.remote_ips.truncate(Limits::ICE_CANDIDATES);
         self.nearness.compare(&self.remote_ips, around);
         for candidate in candidates {
-            if self.remote_candidates.len() < MAX_CANDIDATES
+            if self.remote_candidates.len() < Limits::ICE_CANDIDATES
                 && around.may_send_to(candidate.addr(), self.nearness)
             {
                 self.remote_candidates.push(candidate.addr());
@@ -127,7 +128,7 @@ impl Connection {
         }
         let mut candidates = description::choose(&around.candidates, self.nearness);
         candidates.retain(|candidate| !self.named.contains(&candidate.addr()));
-        candidates.truncate(MAX_CANDIDATES.saturating_sub(self.named.len()));
+        candidates.truncate(Limits::ICE_CANDIDATES.saturating_sub(self.named.len()));
         self.named.extend(candidates.iter().map(Candidate::addr));
         candidates
     }

@@ -1,6 +1,7 @@
 //! The streams of a connection: what is read and written, who waits, and what of it makes the other
 //! side wait. How the connection lives and ends is not its business.
 
+use crate::config::Limits;
 use std::time::{Duration, Instant};
 
 use str0m::channel::{ChannelConfig, ChannelId};
@@ -9,10 +10,6 @@ use super::{
     super::{Event, Outputs, Read, Write, channels::State, demux::Demux},
     Connection, MAX_WINDOW,
 };
-
-/// With this much unread, no more is decrypted, so that it is not acknowledged and the other side
-/// stops sending; below half of it, it goes on.
-const MAX_UNREAD: usize = 1024 * 1024;
 
 /// How many datagrams that were held back are taken in at a time.
 const BACKLOG_BATCH: usize = 16;
@@ -47,7 +44,7 @@ impl Connection {
             0 if self.channels.state(id) == State::Closed => Read::Closed,
             0 => Read::Blocked,
             n => {
-                if !self.backlog.is_empty() && self.channels.unread() < MAX_UNREAD / 2 {
+                if !self.backlog.is_empty() && self.channels.unread() < Limits::UNREAD / 2 {
                     self.engine_deadline = now; // and the backlog with it
                 }
                 Read::Bytes(n)
@@ -124,7 +121,7 @@ impl Connection {
     /// Takes in what was held back, some of it at a time, as far as it is read.
     pub(super) fn take_backlog(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
         for _ in 0..BACKLOG_BATCH {
-            if self.channels.unread() >= MAX_UNREAD / 2 {
+            if self.channels.unread() >= Limits::UNREAD / 2 {
                 return;
             }
             let Some(datagram) = self.backlog.pop_front() else {
@@ -178,7 +175,7 @@ impl Connection {
 
     /// Whether so much is unread that the other side has to wait.
     pub(super) fn is_paused(&self) -> bool {
-        self.channels.unread() >= MAX_UNREAD
+        self.channels.unread() >= Limits::UNREAD
     }
 
     pub(super) fn close_channel(&mut self, id: ChannelId) {

@@ -1,11 +1,12 @@
 //! Each bound, from both sides.
 
 use super::*;
-use crate::transport::webrtc::endpoint::{
-    MAX_SETUPS,
-    channels::Channels,
-    connection::{MAX_DATAGRAM, MAX_EARLY},
-    description::MAX_CANDIDATES,
+use crate::{
+    config::Limits,
+    transport::webrtc::endpoint::{
+        channels::Channels,
+        connection::{MAX_DATAGRAM, MAX_EARLY},
+    },
 };
 
 fn offers(lab: &mut Lab, count: usize) -> Vec<bool> {
@@ -27,17 +28,21 @@ fn offers(lab: &mut Lab, count: usize) -> Vec<bool> {
 #[test]
 fn so_many_set_ups_run_at_once_and_no_more() {
     let mut lab = Lab::new(1);
-    let described = offers(&mut lab, MAX_SETUPS + 1);
-    assert_eq!(described.len(), MAX_SETUPS + 1);
-    assert!(described[..MAX_SETUPS].iter().all(|is_some| *is_some));
-    assert!(!described[MAX_SETUPS]);
+    let described = offers(&mut lab, Limits::SETUPS + 1);
+    assert_eq!(described.len(), Limits::SETUPS + 1);
+    assert!(described[..Limits::SETUPS].iter().all(|is_some| *is_some));
+    assert!(!described[Limits::SETUPS]);
     lab.run(SECOND * 11);
     lab.ends[0].endpoint.assert_empty();
 }
 
 #[test]
 fn so_many_candidates_of_the_other_side_are_tried() {
-    for count in [MAX_CANDIDATES - 1, MAX_CANDIDATES, MAX_CANDIDATES + 1] {
+    for count in [
+        Limits::ICE_CANDIDATES - 1,
+        Limits::ICE_CANDIDATES,
+        Limits::ICE_CANDIDATES + 1,
+    ] {
         let mut lab = Lab::new(1);
         let setup = lab.offer(0, 1);
         lab.run(MS * 2);
@@ -50,7 +55,7 @@ fn so_many_candidates_of_the_other_side_are_tried() {
         let tried = lab.ends[0].endpoint.connections[&key]
             .remote_candidates()
             .len();
-        assert_eq!(tried, count.min(MAX_CANDIDATES));
+        assert_eq!(tried, count.min(Limits::ICE_CANDIDATES));
     }
 }
 

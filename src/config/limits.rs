@@ -1,0 +1,208 @@
+//! All bounds on what others can make a node hold, do or send.
+
+use std::time::Duration;
+
+/// How much others may ask of this node: every bound on what they can make it hold, do or send. Those that an
+/// application may want otherwise are set by methods, the others are constants. What is counted for a peer is
+/// counted anew when it comes back after its last link has ended.
+#[must_use]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    pub(crate) max_peers: usize,
+    pub(crate) max_queries: usize,
+    pub(crate) introductions: Rate,
+    pub(crate) requests: Rate,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_peers: 512,
+            max_queries: 64,
+            introductions: Rate::new(64, 16),
+            requests: Rate::new(32, 8),
+        }
+    }
+}
+
+impl Limits {
+    /// With this many peers, those counted who were told that they may come, the node is full: it
+    /// accepts no introductions, and refuses links that others open. Peers that it dials or finds
+    /// itself, and streams that it was given, are not limited. Default: 512, at 4 KiB each.
+    pub fn with_max_peers(mut self, peers: usize) -> Self {
+        self.max_peers = peers;
+        self
+    }
+
+    pub(crate) fn max_sessions(&self) -> usize {
+        self.max_peers.saturating_mul(Self::SESSIONS_A_PEER)
+    }
+
+    /// How many queries may run at a time. Default: 64.
+    pub fn with_max_queries(mut self, queries: usize) -> Self {
+        self.max_queries = queries;
+        self
+    }
+
+    /// How many introductions one peer may ask for, how many we carry to one peer, and how many one
+    /// peer may carry to us. Default: bursts of 64, 16 a second: a crowd that starts at once through
+    /// one node gets through, a flood does not.
+    pub fn with_introductions(mut self, rate: Rate) -> Self {
+        self.introductions = rate;
+        self
+    }
+
+    /// How often one peer may ask for peers. Default: bursts of 32, 8 a second.
+    pub fn with_requests(mut self, rate: Rate) -> Self {
+        self.requests = rate;
+        self
+    }
+}
+
+/// What cannot be chosen. Who exceeds it is refused, or not heard; what ends a link says so.
+impl Limits {
+    // Of a link, in the order in which they are met.
+
+    /// How long a link may take to say hello: several round trips over any path. Then it ends.
+    pub const HELLO_TIME: Duration = Duration::from_secs(10);
+
+    /// How long a link may bring nothing. A ping and a second of patience for each lost packet: a peer that is gone
+    /// is noticed within 10 s. Then it ends.
+    pub const SILENCE: Duration = Duration::from_secs(9);
+
+    /// How many links one peer may have: a few connections that cross, and those of its last life that were not
+    /// noticed to be dead yet. Others are refused.
+    pub const LINKS: usize = 8;
+
+    /// The longest frame, in bytes, without its length prefix: an SDP with all its candidates takes some 3 KiB, so
+    /// this leaves room, and is what a remote can make us hold for one link. A longer one ends the link.
+    pub const FRAME_LEN: usize = 16 * 1024;
+
+    /// How many frames one link may bring: a crowd of 64 introductions through it at once, each with a dozen
+    /// signals, stays below it. More end the link.
+    pub const FRAMES: Rate = Rate::new(1024, 512);
+
+    /// How many frames wait for a remote to read. A healthy one leaves none waiting; this is what a busy introducer
+    /// sends in the second that a phone takes to change networks. More end the link.
+    pub const WAITING_FRAMES: usize = 256;
+
+    /// How often one link may tell changes: once a second, and then the network may bunch them. More end the link.
+    pub const UPDATES: Rate = Rate::new(8, 2);
+
+    /// How many networks a peer names: enough for one application, little enough to hash for each. With more, a
+    /// hello or an update ends the link.
+    pub const NETWORKS: usize = 16;
+
+    // Of what an introducer does for others.
+
+    /// How many candidates are in one answer: enough to choose from, and an answer stays below 1 KiB. The rest of
+    /// a longer one is left out.
+    pub const CANDIDATES: usize = 8;
+
+    /// How many addresses come with one candidate or signal: bounds what one signed message can make us dial. The
+    /// rest is left out.
+    pub const ADDRESSES: usize = 4;
+
+    /// The longest address that travels, in bytes: five times a webrtc-direct one, and an answer with all its
+    /// addresses still fits into a frame. Longer ones are left out.
+    pub const ADDRESS_LEN: usize = 256;
+
+    /// How many tokens can be used over one link: four answers' worth. Older ones are forgotten first.
+    pub const TOKENS: usize = 4 * Self::CANDIDATES;
+
+    /// How many sessions are relayed within [`Self::SESSION_TIME`], for each peer that there may be
+    /// ([`Self::with_max_peers`]): every second one may well be asking, and be introduced to its six at once. More
+    /// are refused.
+    pub const SESSIONS_A_PEER: usize = 8;
+
+    /// How long signals are passed on in a session: an offer, its answer and their ICE candidates need a few round
+    /// trips.
+    pub const SESSION_TIME: Duration = Duration::from_secs(15);
+
+    /// How many signals one end may send in a session: a description and some two dozen candidates. More are
+    /// refused.
+    pub const SESSION_SIGNALS: u8 = 32;
+
+    /// How many signals we pass on over one link: half of what it may take for a flood, so that nobody can make it
+    /// think that we flood it, and fewer at once than may wait for it. More are refused.
+    pub const SIGNALS: Rate = Rate::new(192, 256);
+
+    /// The same, over all links together: a dozen for each of 340 introductions, at 4 KiB at most in practice.
+    pub const ALL_SIGNALS: Rate = Rate::new(4096, 4096);
+
+    /// The longest walk that can be asked for, in hops.
+    pub const HOPS: u8 = 3;
+
+    /// How many walks of one link may be under way, each a request that we make of a neighbour. Who asks for more is
+    /// told of our own peers.
+    pub const WALKS: usize = 8;
+
+    /// The same, of all links together.
+    pub const ALL_WALKS: usize = 256;
+
+    /// How long a neighbour may take in a walk. The asker waits a little longer, and is told of our own peers then.
+    pub const WALK_TIME: Duration = Duration::from_millis(2500);
+
+    // Of who is offered a connection.
+
+    /// How long an offer is remembered, so that nobody can play it again.
+    pub const REPLAY_TIME: Duration = Duration::from_secs(60);
+
+    /// How many offers are remembered, which takes 2 MiB and 32 peers that bring as many as they may. More within that
+    /// time are refused: to forget one would open it to replay.
+    pub const REPLAYS: usize = 32 * 1024;
+
+    /// How many dials to offerers may be under way.
+    pub const DIALS_BACK: usize = 8;
+
+    /// How many ICE candidates are given to the other side and taken from it: two address families with a few
+    /// interfaces and a mapped address each; and a lying peer can aim us at no more. The rest is left out.
+    pub const ICE_CANDIDATES: usize = 8;
+
+    /// How many connections are set up by signals at a time, incoming and outgoing, at some 60 kB each. Who comes when so
+    /// many are under way is reached in another way.
+    pub const SETUPS: usize = 512;
+
+    /// The same, of incoming webrtc-direct ones. One forged datagram starts one, at some 80 kB and a socket until it
+    /// times out, so this many stay below the 1,024 files a process usually may open, and a crowd of hundreds
+    /// still gets in.
+    pub const DIRECT_SETUPS: usize = 400;
+
+    // Of a connection that was set up by signals.
+
+    /// How many bytes may be unread. With more, no more is decrypted, so that it is not acknowledged and the other side
+    /// stops sending; below half of it, it goes on.
+    pub const UNREAD: usize = 1024 * 1024;
+
+    /// How many datagrams are kept for a reader that is behind: all that SCTP sends into its window of 1 MiB. The
+    /// engine has no means to stop a sender, and what it does not get is asked for again, ever more slowly.
+    pub const BACKLOG: usize = 1024;
+
+    // Of what strangers ask by STUN, where that is answered.
+
+    /// How often one source, an IPv4 address or an IPv6 /64, is answered: a host asks once in 20 s, or up to five times
+    /// if answers are lost, and a few hosts behind a router may start at once.
+    pub const STUN_ANSWERS: Rate = Rate::new(10, 1);
+
+    /// How many sources are remembered until they may have all of [`Self::STUN_ANSWERS`] again, which takes 10 s at
+    /// most: twice as many as there are peers by default, and 64 kB.
+    pub const STUN_SOURCES: usize = 1024;
+
+    /// How often all those together are answered for whom there is no room. Most of them are forged; one that is not
+    /// asks again.
+    pub const OTHER_STUN_ANSWERS: Rate = Rate::new(100, 100);
+}
+
+/// A limit on how often something happens. Unused allowance is kept up to `burst` and no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    pub(crate) burst: u32,
+    pub(crate) per_second: u32,
+}
+
+impl Rate {
+    /// At most `burst` at once and `per_second` a second in the long run.
+    pub const fn new(burst: u32, per_second: u32) -> Self {
+        Self { burst, per_second }
+    }
+}
