@@ -7,10 +7,7 @@ mod common;
 #[path = "../src/wire/generated.rs"]
 mod proto;
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt, future::join_all};
 use libp2p::{
@@ -45,8 +42,6 @@ const PACE: Duration = Duration::from_millis(300);
 /// Links that never say anything, and that say hello and nothing more.
 const SILENT_LINKS: usize = 500;
 const SALT: [u8; 16] = [7; 16];
-/// Linux counts a process's time in hundredths of a second.
-const MS_PER_TICK: f64 = 10.0;
 
 const KINDS: [&str; 14] = [
     "garbage",
@@ -235,15 +230,7 @@ impl Usage {
             next()?.parse::<f64>()? / 1024.0,
             next()?.parse::<f64>()? / 1024.0,
         );
-        let stat = fs::read_to_string(format!("/proc/{}/stat", victim.id()))?;
-        let fields: Vec<_> = stat
-            .rsplit(") ")
-            .next()
-            .unwrap_or_default()
-            .split(' ')
-            .collect();
-        let ticks = [11, 12].map(|n| fields.get(n).and_then(|ticks| ticks.parse::<f64>().ok()));
-        let cpu_ms = MS_PER_TICK * ticks.into_iter().flatten().sum::<f64>();
+        let cpu_ms = common::cpu_ms(victim.id())?;
         Ok(Self {
             peers,
             current,

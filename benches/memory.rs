@@ -22,8 +22,6 @@ const MANY: usize = 200;
 /// Longer than anything of a set-up is kept.
 const SETTLE_TIME: Duration = Duration::from_secs(11);
 const IDLE_TIME: Duration = Duration::from_secs(20);
-/// Linux counts a process's time in hundredths of a second.
-const MS_PER_TICK: f64 = 10.0;
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -44,9 +42,9 @@ async fn measure() -> Result<()> {
     let few = settled(&mut node, FEW).await?;
     connect(MANY - FEW, introducer).await?;
     let many = settled(&mut node, MANY).await?;
-    let before = cpu_ms(node.id())?;
+    let before = common::cpu_ms(node.id())?;
     sleep(IDLE_TIME).await;
-    let idle_ms = cpu_ms(node.id())? - before;
+    let idle_ms = common::cpu_ms(node.id())? - before;
     let after = Usage::of(&mut node)?;
 
     for (peers, usage) in [(FEW, &few), (MANY, &many), (MANY, &after)] {
@@ -115,18 +113,6 @@ impl Usage {
             kib: kib.ok_or("no VmRSS")?.parse()?,
         })
     }
-}
-
-/// How long a process has been running, in user space and in the kernel.
-fn cpu_ms(process: u32) -> Result<f64> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat"))?;
-    // The second field is a name and may have blanks; the 14th and 15th are the times.
-    let (_, fields) = stat.rsplit_once(')').ok_or("no name")?;
-    let ticks = fields.split_whitespace().skip(11).take(2);
-    let ticks: Vec<f64> = ticks
-        .map(str::parse)
-        .collect::<std::result::Result<_, _>>()?;
-    Ok(ticks.iter().sum::<f64>() * MS_PER_TICK)
 }
 
 /// The node: prints a line once it is a peer of the introducer, then one for each line that it

@@ -174,8 +174,8 @@ impl Behaviour {
 
     /// The peers of a node [with a view](Config::with_view) that are worth keeping for
     /// [`Config::with_known_peers`] at the next start: of those that it has chosen by itself or its application has
-    /// dialed, those that can be dialed; 32 at most, those with the longest standing first. Peers that came by themselves are not among
-    /// them.
+    /// dialed, those that can be dialed; 32 at most, those with the longest standing first. Peers that came by
+    /// themselves are not among them.
     pub fn known_peers(&self) -> Vec<KnownPeer> {
         self.known_peers.list(known::now())
     }
@@ -450,9 +450,10 @@ impl NetworkBehaviour for Behaviour {
                 self.tell(Input::Closed { connection, error });
             }
             FromSwarm::DialFailure(failure) => {
-                let is_known = |peer: PeerId| self.known_peers.contains(&peer);
-                if failure.peer_id.is_some_and(is_known) && self.exchange.peers().len() == 0 {
-                    self.dials.extend(self.known_peers.next().map(dial));
+                let is_alone = self.exchange.peers().len() == 0;
+                if let Some(peer) = failure.peer_id {
+                    let next = self.known_peers.on_dial_failed(&peer, is_alone);
+                    self.dials.extend(next.map(dial));
                 }
                 let stream = self.streams.remove(&failure.connection_id);
                 let otherwise = match failure.error {

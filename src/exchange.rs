@@ -468,6 +468,7 @@ impl Exchange {
         assert!(searches <= 2 * Limits::NETWORKS);
         assert!(self.queries.len() - searches <= self.limits.max_queries);
         assert!(self.walks.len() <= Limits::ALL_WALKS);
+        assert!(self.sessions.len() <= self.limits.max_sessions());
         for peer in self.roster.peers() {
             assert!(self.roster.links(peer).len() <= Limits::LINKS);
         }

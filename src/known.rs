@@ -74,12 +74,15 @@ impl KnownPeers {
 
     /// The next that is to be tried.
     pub(crate) fn next(&mut self) -> Option<&KnownPeer> {
-        let peer = self.untried.pop()?;
-        self.peers.get(&peer).map(|entry| &entry.known)
+        let tried = std::iter::from_fn(|| self.untried.pop());
+        let mut tried = tried.filter_map(|peer| self.peers.get(&peer));
+        tried.next().map(|entry| &entry.known)
     }
 
-    pub(crate) fn contains(&self, peer: &PeerId) -> bool {
-        self.peers.contains_key(peer)
+    /// Somebody cannot be reached: who is to be tried in its place, as long as the node is alone.
+    pub(crate) fn on_dial_failed(&mut self, peer: &PeerId, is_alone: bool) -> Option<&KnownPeer> {
+        let is_due = is_alone && self.peers.contains_key(peer);
+        is_due.then(|| self.next())?
     }
 
     pub(crate) fn on_connected(
@@ -185,6 +188,18 @@ mod tests {
         let all = [known(0, 10), known(0, 30), known(20, 21), known(0, 20)];
         let mut peers = KnownPeers::new(all.to_vec());
         assert_eq!(tried(&mut peers), [1, 3, 0, 2].map(|n| all[n].clone()));
+    }
+
+    #[test]
+    fn in_the_place_of_one_that_cannot_be_reached_comes_the_next_that_is_still_known() {
+        let all: Vec<_> = (1..=4).map(|n| known(0, n)).collect();
+        let mut peers = KnownPeers::new(all.clone());
+        let first = peers.next().unwrap().peer;
+        assert_eq!(first, all[3].peer);
+        assert_eq!(peers.on_dial_failed(&first, false), None);
+        assert_eq!(peers.on_dial_failed(&PeerId::random(), true), None);
+        peers.peers.remove(&all[2].peer);
+        assert_eq!(peers.on_dial_failed(&first, true), Some(&all[1]));
     }
 
     fn tried(peers: &mut KnownPeers) -> Vec<KnownPeer> {

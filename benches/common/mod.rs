@@ -22,6 +22,9 @@ use pxp::{Candidate, Config, Limits, NetworkId, Origin, PxpEvent, Rate, Via};
 
 pub type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
+/// Linux counts a process's time in hundredths of a second.
+const MS_PER_TICK: f64 = 10.0;
+
 /// What takes longer has failed.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
@@ -213,4 +216,16 @@ pub fn report(what: &str, unit: &str, figures: &[f64]) {
          99th percentile {p99:.2}, n = {}",
         figures.len()
     );
+}
+
+/// How long a process has been running, in user space and in the kernel.
+pub fn cpu_ms(process: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field is a name and may have blanks; the 14th and 15th are the times.
+    let (_, fields) = stat.rsplit_once(')').ok_or("no name")?;
+    let ticks = fields.split_whitespace().skip(11).take(2);
+    let ticks: Vec<f64> = ticks
+        .map(str::parse)
+        .collect::<std::result::Result<_, _>>()?;
+    Ok(ticks.iter().sum::<f64>() * MS_PER_TICK)
 }

@@ -66,7 +66,7 @@ impl Limits {
     /// How long a link may take to say hello: several round trips over any path. Then it ends.
     pub const HELLO_TIME: Duration = Duration::from_secs(10);
 
-    /// How long a link may bring nothing. A ping and a second of patience for each lost packet: a peer that is gone
+    /// How long a link, or a connection that was set up by signals, may bring nothing. A ping and a second of patience for each lost packet: a peer that is gone
     /// is noticed within 10 s. Then it ends.
     pub const SILENCE: Duration = Duration::from_secs(9);
 

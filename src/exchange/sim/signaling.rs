@@ -8,12 +8,10 @@ use rand::RngExt;
 
 use super::{Event, Sim, address, peer};
 use crate::{
+    config::Limits,
     exchange::Input,
     signaling::{Command, Notice, SetupId},
 };
-
-/// How long a signaled transport hears nothing before it ends a connection.
-const DEAD_AFTER: Duration = Duration::from_secs(9);
 
 /// One end of a connection that is being set up.
 #[derive(Debug)]
@@ -109,7 +107,7 @@ impl Sim {
         for connection in broken {
             let (other, error) = (self.other(connection, node), None);
             let closed = Input::Closed { connection, error };
-            self.at(self.now + DEAD_AFTER, Event::Input(other, closed));
+            self.at(self.now + Limits::SILENCE, Event::Input(other, closed));
         }
     }
 }

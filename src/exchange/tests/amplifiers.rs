@@ -21,6 +21,12 @@ fn tokens(sim: &Sim) -> Vec<SessionId> {
     tokens.collect()
 }
 
+/// What 0 has signed, or not, and 1 passes on unread.
+fn say_signal(sim: &mut Sim, link: ConnectionId, session: SessionId) {
+    let envelope = Envelope(vec![7; 100]);
+    sim.say(0, link, Frame::Signal(Signal { session, envelope }));
+}
+
 #[test]
 fn nobody_makes_an_introducer_flood_a_candidate() {
     let mut sim = strangers(1);
@@ -38,8 +44,7 @@ fn nobody_makes_an_introducer_flood_a_candidate() {
     for session in tokens(&sim) {
         for link in links {
             for _ in 0..31 {
-                let envelope = Envelope(vec![7; 100]);
-                sim.say(0, link, Frame::Signal(Signal { session, envelope }));
+                say_signal(&mut sim, link, session);
             }
         }
         sim.run(SECOND / 10);
@@ -67,8 +72,7 @@ fn signals_are_passed_on_up_to_the_limit_of_their_receiver() {
         sim.run(SECOND / 100);
         let sessions = tokens(&sim).into_iter().flat_map(|session| [session; 32]);
         for session in sessions.take(signals) {
-            let envelope = Envelope(vec![7; 100]);
-            sim.say(0, link, Frame::Signal(Signal { session, envelope }));
+            say_signal(&mut sim, link, session);
         }
         sim.run(SECOND / 500);
         assert_eq!(refusals(&sim, 1, 0), vec![Refusal::Busy; busy], "{signals}");
@@ -92,8 +96,7 @@ fn signals_are_passed_on_up_to_the_limit_of_the_node() {
         (0..before).for_each(|_| assert!(relayed.take(Limits::ALL_SIGNALS, then)));
         sim.nodes[1].core.relayed = Some(relayed);
         for session in tokens(&sim) {
-            let envelope = Envelope(vec![7; 100]);
-            sim.say(0, link, Frame::Signal(Signal { session, envelope }));
+            say_signal(&mut sim, link, session);
         }
         sim.run(SECOND / 100);
         assert_eq!(refusals(&sim, 1, 0), vec![Refusal::Busy; busy], "{before}");
@@ -114,12 +117,8 @@ fn so_many_sessions_are_relayed_for_each_peer_that_there_may_be_and_no_more() {
         sim.silence(0);
         (0..sessions).for_each(|request| sim.say(0, link, get_peers(request, 8)));
         sim.run(SECOND / 100);
-        let say = |sim: &mut Sim, session| {
-            let envelope = Envelope(vec![7; 100]);
-            sim.say(0, link, Frame::Signal(Signal { session, envelope }));
-        };
         for session in tokens(&sim) {
-            say(&mut sim, session);
+            say_signal(&mut sim, link, session);
         }
         sim.run(SECOND / 100);
         assert_eq!(
@@ -136,7 +135,7 @@ fn so_many_sessions_are_relayed_for_each_peer_that_there_may_be_and_no_more() {
         sim.say(0, link, get_peers(100, 8));
         sim.run(SECOND / 100);
         let newest = tokens(&sim).pop().unwrap();
-        say(&mut sim, newest);
+        say_signal(&mut sim, link, newest);
         sim.run(SECOND / 100);
         assert_eq!(refusals(&sim, 1, 0).len(), busy, "{sessions}");
         sim.end();

@@ -1,11 +1,10 @@
 //! How connections of the world come about, carry frames, and end.
 
-use std::time::Duration;
-
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol, swarm::ConnectionId};
 
 use super::{Arrival, End, Event, NodeId, Via, Wire, WireId, World};
 use crate::{
+    config::Limits,
     exchange::{Established, Input, Side},
     message::Frame,
     simulator::{
@@ -13,9 +12,6 @@ use crate::{
         wire::{DIAL_TIMEOUT, State, opposite},
     },
 };
-
-/// How long a signaled transport hears nothing before it ends a connection.
-const DEAD_AFTER: Duration = Duration::from_secs(9);
 
 impl World {
     /// A core dials: the first of the addresses that leads anywhere.
@@ -150,7 +146,7 @@ impl World {
         };
         if wire.via == Via::Signaled && *wire.end_mut(opposite(side)) != State::Closed {
             let closed = Event::Arrival(wire_end, Arrival::Closed);
-            self.agenda.plan(self.now + DEAD_AFTER, closed);
+            self.agenda.plan(self.now + Limits::SILENCE, closed);
         }
     }
 

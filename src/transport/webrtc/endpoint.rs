@@ -43,7 +43,7 @@ mod connection;
 mod demux;
 mod description;
 #[cfg(any(test, fuzzing))]
-#[allow(clippy::indexing_slicing, clippy::unwrap_used)] // it is to panic
+#[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
 pub(crate) mod fuzz;
 mod outputs;
 mod relays;

@@ -38,9 +38,6 @@ const PATH_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the set-up may take in all, once there is a path: a swarm waits no longer.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long nothing may come from the other side. It is asked every 3 s.
-const SILENCE_TIMEOUT: Duration = Duration::from_secs(9);
-
 /// How long what was written may take to arrive when the connection is to be closed.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -222,7 +219,7 @@ impl Connection {
     /// else can see what is asked, and what is encrypted.
     fn hear(&mut self, now: Instant) {
         if self.is_connected() {
-            self.phase_ends = self.phase_ends.max(now + SILENCE_TIMEOUT);
+            self.phase_ends = self.phase_ends.max(now + Limits::SILENCE);
         }
     }
 
@@ -409,7 +406,7 @@ impl Connection {
             }
             Engine::Connected if self.is_in_setup() => {
                 self.phase = Phase::Connected;
-                self.phase_ends = now + SILENCE_TIMEOUT;
+                self.phase_ends = now + Limits::SILENCE;
                 outputs.replaced.append(&mut self.replaced);
                 match self.role {
                     Role::Offerer if self.is_held => {

@@ -132,35 +132,37 @@ impl World {
 
     /// Delivers what the ends say, until they say nothing.
     fn settle(&mut self) {
-        // Two that answer each other without end would be found by the time it takes.
-        for n in [0, 1].repeat(1000) {
-            let mut is_silent = true;
-            while let Some(transmit) = self.ends[n].poll_transmit() {
-                is_silent = false;
-                let datagrams = suffer(self.fates.pop_front(), transmit.contents);
-                if transmit.destination == address(1 - n) {
-                    for datagram in datagrams {
-                        self.ends[1 - n].handle_datagram(
-                            self.now,
-                            transmit.destination,
-                            address(n),
-                            &datagram,
-                        );
-                    }
-                }
-            }
-            while let Some(event) = self.ends[n].poll_event() {
-                is_silent = false;
-                match event {
-                    Event::Notice(notice) => self.pass(n, notice),
-                    Event::Incoming { key, .. } => self.connections.push((n, key)),
-                    _ => {}
-                }
-            }
-            if is_silent && n == 1 {
+        for _ in 0..1000 {
+            let spoke = [0, 1].map(|n| self.deliver(n));
+            if spoke == [false; 2] {
                 return;
             }
         }
+        panic!("the ends answer each other without end");
+    }
+
+    /// Delivers what one end says. Whether it says anything.
+    fn deliver(&mut self, n: usize) -> bool {
+        let mut speaks = false;
+        while let Some(transmit) = self.ends[n].poll_transmit() {
+            speaks = true;
+            let datagrams = suffer(self.fates.pop_front(), transmit.contents);
+            if transmit.destination == address(1 - n) {
+                for datagram in datagrams {
+                    let (to, from) = (transmit.destination, address(n));
+                    self.ends[1 - n].handle_datagram(self.now, to, from, &datagram);
+                }
+            }
+        }
+        while let Some(event) = self.ends[n].poll_event() {
+            speaks = true;
+            match event {
+                Event::Notice(notice) => self.pass(n, notice),
+                Event::Incoming { key, .. } => self.connections.push((n, key)),
+                _ => {}
+            }
+        }
+        speaks
     }
 
     fn pass(&mut self, n: usize, notice: Notice) {
