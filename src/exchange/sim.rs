@@ -4,7 +4,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
+    collections::{BinaryHeap, HashMap},
     ops::Range,
     sync::{Arc, Mutex},
     time::Duration,
@@ -18,13 +18,14 @@ use self::signaling::Setup;
 use super::{Established, Exchange, Input, Output, Side, address::signaled};
 use crate::{
     config::Config,
-    error::{LinkError, QueryError, SignalError},
-    event::{Origin, PxpEvent, Via},
+    error::{QueryError, SignalError},
+    event::{PxpEvent, Via},
     id::{NetworkId, QueryId},
     message::{Envelope, Frame, Seal, SignalBody},
     signaling::Command,
 };
 
+mod inspect;
 mod signaling;
 
 /// What a liar makes of each frame that its core sends, by the receiver's index.
@@ -254,58 +255,6 @@ impl Sim {
         query
     }
 
-    /// How a query ended. That it ended once only is checked here, too.
-    pub(super) fn outcome(
-        &self,
-        node: usize,
-        query: QueryId,
-    ) -> Option<Result<PeerId, QueryError>> {
-        let mut outcomes = self.nodes[node]
-            .events
-            .iter()
-            .filter_map(|event| match event {
-                PxpEvent::Connected {
-                    peer,
-                    origin: Origin::Found(found),
-                    ..
-                } if *found == query => Some(Ok(*peer)),
-                PxpEvent::QueryFailed {
-                    query: failed,
-                    error,
-                } if *failed == query => Some(Err(error.clone())),
-                _ => None,
-            });
-        let outcome = outcomes.next();
-        assert!(outcomes.next().is_none(), "{query} ended twice");
-        outcome
-    }
-
-    pub(super) fn all_events(&self) -> Vec<&Vec<PxpEvent>> {
-        self.nodes.iter().map(|node| &node.events).collect()
-    }
-
-    pub(super) fn peers(&self, node: usize) -> Vec<usize> {
-        let known: Vec<_> = self.nodes[node].core.peers().copied().collect();
-        (0..self.nodes.len())
-            .filter(|n| known.contains(&self.nodes[*n].peer))
-            .collect()
-    }
-
-    pub(super) fn are_connected(&self, a: usize, b: usize) -> bool {
-        self.peers(a).contains(&b) && self.peers(b).contains(&a)
-    }
-
-    pub(super) fn link_errors(&self, node: usize) -> Vec<&LinkError> {
-        let errors = self.nodes[node]
-            .events
-            .iter()
-            .filter_map(|event| match event {
-                PxpEvent::LinkFailed { error, .. } => Some(error),
-                _ => None,
-            });
-        errors.collect()
-    }
-
     /// A frame arrives as if `from` had sent it.
     pub(super) fn say(&mut self, from: usize, connection: ConnectionId, frame: Frame) {
         let to = self.other(connection, from);
@@ -328,20 +277,9 @@ impl Sim {
         self.nodes[node].lie = Some(Box::new(|_, _| Vec::new()));
     }
 
-    pub(super) fn is_alive(&self, node: usize) -> bool {
-        self.nodes[node].is_alive
-    }
-
     /// A random node.
     pub(super) fn any(&mut self) -> usize {
         self.rng.random_range(..self.nodes.len())
-    }
-
-    /// What a node has sent to another.
-    pub(super) fn sent(&self, from: usize, to: usize) -> impl Iterator<Item = &Frame> {
-        let sent = self.nodes[from].sent.iter();
-        sent.filter(move |(connection, _)| self.other(*connection, from) == to)
-            .map(|(_, frame)| frame)
     }
 
     /// The machine is gone, and nobody is told. Signaled transports notice.
@@ -363,66 +301,6 @@ impl Sim {
                 },
             );
         }
-    }
-
-    /// The oldest connection between two nodes.
-    pub(super) fn between(&self, a: usize, b: usize) -> ConnectionId {
-        self.all_between(a, b).min().unwrap()
-    }
-
-    pub(super) fn is_signaled(&self, connection: ConnectionId) -> bool {
-        self.wires[&connection].is_signaled
-    }
-
-    pub(super) fn connections_between(&self, a: usize, b: usize) -> usize {
-        self.all_between(a, b).count()
-    }
-
-    fn all_between(&self, a: usize, b: usize) -> impl Iterator<Item = ConnectionId> {
-        let is_it = move |wire: &Wire| [(a, b), (b, a)].contains(&(wire.dialer, wire.listener));
-        let all = self.wires.iter();
-        all.filter(move |(_, wire)| is_it(wire) && wire.is_open[0])
-            .map(|(connection, _)| *connection)
-    }
-
-    pub(super) fn open_connections(&self) -> usize {
-        self.wires
-            .values()
-            .filter(|wire| wire.is_open[0] || wire.is_open[1])
-            .count()
-    }
-
-    /// Whether a node still has a connection to another, as far as it knows.
-    pub(super) fn is_open(&self, node: usize, other: usize) -> bool {
-        let is_it = |wire: &Wire| match (wire.dialer, wire.listener) {
-            ends if ends == (node, other) => wire.is_open[0],
-            ends if ends == (other, node) => wire.is_open[1],
-            _ => false,
-        };
-        self.wires.values().any(is_it)
-    }
-
-    /// What a node's events say is what it shows, and makes sense one after the other.
-    pub(super) fn assert_consistent(&self, node: usize) {
-        let node = &self.nodes[node];
-        let mut known = HashSet::new();
-        for event in &node.events {
-            match event {
-                PxpEvent::Connected { peer, .. } => {
-                    assert!(
-                        *peer != node.peer && known.insert(*peer),
-                        "{:?}",
-                        node.events
-                    );
-                }
-                PxpEvent::Disconnected { peer } => {
-                    assert!(known.remove(peer), "{:?}", node.events);
-                }
-                _ => {}
-            }
-        }
-        let shown: HashSet<_> = node.core.peers().copied().collect();
-        assert_eq!(known, shown);
     }
 
     /// Closes everything and checks that nothing is left behind.
