@@ -159,6 +159,10 @@ impl Limits {
     /// interfaces and a mapped address each; and a lying peer can aim us at no more. The rest is left out.
     pub const ICE_CANDIDATES: usize = 8;
 
+    /// How many connections may be in set-up at a time with those whom one peer brings, at some 16 kB each: a crowd
+    /// finds several who introduce it, or somebody else at once; who lies takes 5 s of this at each. More are refused.
+    pub const SETUPS_AN_INTRODUCER: usize = 8;
+
     /// How many connections are set up by signals at a time, incoming and outgoing, at some 60 kB each. Who comes when so
     /// many are under way is reached in another way.
     pub const SETUPS: usize = 512;

@@ -128,6 +128,19 @@ impl Answers {
         self.introduced.get_mut(peer)?.setup.take()
     }
 
+    /// An offerer does not come by this set-up, but may in another way.
+    pub(super) fn on_setup_failed(&mut self, setup: &SetupId) {
+        if let Some(introduction) = self.by_setup(setup) {
+            introduction.setup = None;
+        }
+    }
+
+    /// How many set-ups are under way with those whom `introducer` brought.
+    fn setups_by(&self, introducer: &PeerId) -> usize {
+        let is_one = |it: &&Introduction| it.setup.is_some() && it.by == *introducer;
+        self.introduced.values().filter(is_one).count()
+    }
+
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         let nexts = [self.introductions.next(), self.replays.next()];
         nexts.into_iter().flatten().min()
@@ -159,6 +172,10 @@ impl Exchange {
         let rate = self.limits.introductions;
         let allowance = self.allowance(from).ok_or(Refusal::Gone)?;
         if !allowance.brought.take(rate, now) {
+            return Err(Refusal::Busy);
+        }
+        let introducer = self.links.get(&from).ok_or(Refusal::Gone)?.peer;
+        if self.answers.setups_by(&introducer) >= Limits::SETUPS_AN_INTRODUCER {
             return Err(Refusal::Busy);
         }
         let (peer, body) = self

@@ -51,6 +51,10 @@ impl Exchange {
                 Some(query) => self.on_offer_described(now, query, sdp),
                 None => self.on_answer_described(&setup, sdp),
             },
+            Notice::Failed(setup) => {
+                self.on_answer_described(&setup, None); // if it failed before that was said
+                self.answers.on_setup_failed(&setup);
+            }
             Notice::Candidate { setup, candidate } => self.on_own_candidate(&setup, candidate),
             Notice::Serving { port } => self.stun_port = Some(port),
             Notice::NatMapping(_) if self.is_closed() => {}

@@ -57,6 +57,9 @@ impl Sim {
 
     /// Tells a node's core something of its signaled transport.
     pub(in super::super) fn notify(&mut self, node: usize, notice: Notice) {
+        if let Notice::Failed(setup) = notice {
+            self.setups.remove(&(node, setup.number));
+        }
         let delay = Duration::from_millis(self.rng.random_range(0..5));
         let input = Input::Signaling(notice);
         self.at(self.now + delay, Event::Input(node, input));

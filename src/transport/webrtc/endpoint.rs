@@ -305,7 +305,9 @@ impl Endpoint {
         let (mut connection, sdp) = make(now, ingredients);
         let named = connection.name_candidates(&around);
         self.connections.insert(key, connection);
-        self.setups.insert(setup, key);
+        if sdp.is_some() {
+            self.setups.insert(setup, key);
+        }
         self.with(now, key, |connection| {
             if sdp.is_none() {
                 connection.close(now);
@@ -624,6 +626,10 @@ impl Endpoint {
         connection.settle(now, &mut self.demux, &mut self.outputs);
         if !connection.is_in_setup() && self.setups.get(&connection.setup) == Some(&key) {
             self.setups.remove(&connection.setup);
+            if connection.is_closed() {
+                let failed = Event::Notice(Notice::Failed(connection.setup));
+                self.outputs.events.push_back(failed);
+            }
         }
         if connection.is_closed() {
             self.demux.remove(&connection.traces);

@@ -92,6 +92,8 @@ struct Lab {
     lies: Vec<SocketAddr>,
     /// Who reported what of its router.
     nat_mappings: Vec<(usize, NatMapping)>,
+    /// Who reported of which set-up that nothing has come of it.
+    failed: Vec<(usize, SetupId)>,
 }
 
 /// Where somebody tells who asks how it looks from outside.
@@ -133,6 +135,7 @@ impl Lab {
             sent_to: HashMap::new(),
             lies: Vec::new(),
             nat_mappings: Vec::new(),
+            failed: Vec::new(),
         };
         lab.add();
         lab.add();
@@ -340,6 +343,7 @@ impl Lab {
                 sdp: Some(sdp),
             } => (*setup, sdp.clone()),
             Notice::Described { .. } | Notice::Serving { .. } => return,
+            Notice::Failed(setup) => return self.failed.push((n, *setup)),
             Notice::NatMapping(mapping) => return self.nat_mappings.push((n, *mapping)),
             Notice::Candidate { setup, candidate } => (*setup, candidate.clone()),
         };

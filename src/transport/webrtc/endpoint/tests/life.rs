@@ -256,3 +256,28 @@ fn an_idle_end_wakes_up_ten_times_a_second_however_many_peers_it_has() {
     }
     lab.assert_empty();
 }
+
+#[test]
+fn of_a_set_up_that_comes_to_nothing_this_is_said_once() {
+    let mut lab = Lab::new(1);
+    let lost = lab.offer(0, 1);
+    lab.ends[1].is_cut = true;
+    lab.run(SECOND * 20);
+    let at_other_end = |lab: &Lab, setup| lab.partners[&(0, setup)];
+    let mut expected = vec![(0, lost), at_other_end(&lab, lost)];
+    lab.failed.sort_unstable_by_key(|(n, _)| *n);
+    assert_eq!(lab.failed, expected);
+
+    lab.ends[1].is_cut = false;
+    let given_up = lab.offer(0, 1);
+    lab.command(0, Command::Abandon { setup: given_up });
+    lab.run(SECOND * 20);
+    expected.extend([(0, given_up), at_other_end(&lab, given_up)]);
+    assert_eq!(lab.failed, expected);
+
+    let (a, b) = lab.connect(0, 1).unwrap();
+    lab.release(0, a);
+    lab.release(1, b);
+    lab.assert_empty();
+    assert_eq!(lab.failed, expected);
+}
