@@ -2,32 +2,46 @@
 
 use std::fmt;
 
-use libp2p_webrtc::tokio;
+use pem::Pem;
+
+use crate::transport::generate_certificate;
 
 /// What a node shows to those who dial its `/webrtc-direct` addresses, which name its hash. A node that keeps it
 /// from one start to the next, beside its key, keeps its addresses.
-#[derive(Clone, PartialEq)]
-pub struct Certificate(pub(crate) tokio::Certificate);
+#[derive(Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// In DER (X.509), as is the key (PKCS #8).
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: Vec<u8>,
+}
 
-/// A text that holds no certificate with its key in the PEM format.
+/// Why there is no certificate.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no certificate with its key in PEM")]
-pub struct CertificateError(#[source] Option<tokio::certificate::Error>);
+#[non_exhaustive]
+pub enum CertificateError {
+    /// The system has no randomness.
+    #[error("no certificate could be made")]
+    NotMade,
+    /// A text is not in the PEM format.
+    #[error("no PEM")]
+    NoPem(#[source] pem::PemError),
+    /// A text in the PEM format is not one certificate with its key.
+    #[error("not one certificate with its key")]
+    Incomplete,
+}
 
-/// How many characters of base64 the eight bytes take that say when the certificate expires.
-const EXPIRY_LEN: usize = 11;
+const CERTIFICATE: &str = "CERTIFICATE";
+const KEY: &str = "PRIVATE KEY";
 
 impl Certificate {
     /// A new one.
     ///
     /// # Errors
     ///
-    /// [`CertificateError`] if the system has no randomness.
+    /// [`CertificateError::NotMade`].
     pub fn generate() -> Result<Self, CertificateError> {
-        let certificate = tokio::Certificate::generate(&mut rand::rng());
-        certificate
-            .map(Self)
-            .map_err(|error| CertificateError(Some(error)))
+        let (certificate, key) = generate_certificate().ok_or(CertificateError::NotMade)?;
+        Ok(Self { certificate, key })
     }
 
     /// The certificate that [`Self::to_pem`] wrote.
@@ -36,27 +50,25 @@ impl Certificate {
     ///
     /// [`CertificateError`] if it is none.
     pub fn from_pem(pem: &str) -> Result<Self, CertificateError> {
-        if !is_whole(pem) {
-            return Err(CertificateError(None));
+        let blocks = pem::parse_many(pem).map_err(CertificateError::NoPem)?;
+        match &blocks[..] {
+            [certificate, key] if (certificate.tag(), key.tag()) == (CERTIFICATE, KEY) => {
+                Ok(Self {
+                    certificate: certificate.contents().to_vec(),
+                    key: key.contents().to_vec(),
+                })
+            }
+            _ => Err(CertificateError::Incomplete),
         }
-        let certificate = tokio::Certificate::from_pem(pem);
-        certificate
-            .map(Self)
-            .map_err(|error| CertificateError(Some(error)))
     }
 
     /// The certificate with its private key, which is to be kept like one.
     pub fn to_pem(&self) -> String {
-        self.0.serialize_pem()
+        pem::encode_many(&[
+            Pem::new(CERTIFICATE, &self.certificate[..]),
+            Pem::new(KEY, &self.key[..]),
+        ])
     }
-}
-
-/// Whether the first block is as long as what is read from it. The reader takes that for granted.
-fn is_whole(pem: &str) -> bool {
-    // What stands before it, its begin, and then the block.
-    let first = pem.split("-----").nth(2).unwrap_or_default();
-    let digits = first.chars().filter(char::is_ascii_alphanumeric);
-    digits.count() >= EXPIRY_LEN
 }
 
 /// Without its private key.
@@ -76,11 +88,20 @@ mod tests {
         let pem = certificate.to_pem();
         assert!(Certificate::from_pem(&pem).unwrap() == certificate);
         assert!(Certificate::generate().unwrap() != certificate);
-        let expiry = pem.lines().nth(1).unwrap();
-        let short = pem.replacen(expiry, "AAAA", 1);
-        let late = format!("a certificate, and more\n{short}");
+        let twice = pem.clone() + &pem;
+        let (first, second) = pem.split_at(pem.find("-----BEGIN PRIVATE").unwrap());
+        let swapped = format!("{second}{first}");
         let half = &pem[..pem.len() / 2];
-        for damaged in ["", "certificate", half, &pem[10..], &short, &late] {
+        for damaged in [
+            "",
+            "certificate",
+            half,
+            &pem[10..],
+            first,
+            second,
+            &twice,
+            &swapped,
+        ] {
             assert!(Certificate::from_pem(damaged).is_err(), "{damaged}");
         }
     }

@@ -64,6 +64,32 @@ pub fn signal(bytes: &[u8]) {
 mod tests {
     use std::{fs, path::Path};
 
+    use proptest::{
+        collection::vec,
+        prelude::{ProptestConfig, any},
+        proptest,
+    };
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
+
+        #[test]
+        fn whatever_strangers_say_a_core_keeps_its_rules(bytes in vec(any::<u8>(), 0..600)) {
+            super::core(&bytes);
+        }
+
+        #[test]
+        fn whatever_the_network_does_each_query_ends_once_and_nothing_is_left(bytes in vec(any::<u8>(), 0..600)) {
+            super::cores(&bytes);
+        }
+
+        #[test]
+        fn any_bytes_are_frames_or_an_error(bytes in vec(any::<u8>(), 0..600)) {
+            super::frames(&bytes);
+            super::signal(&bytes);
+        }
+    }
+
     /// Feeds a target what is kept for it.
     fn replay(target: &str, run: impl Fn(&[u8])) {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))

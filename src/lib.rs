@@ -60,10 +60,6 @@ pub use transport::Transport;
 /// The transport is given to [`with_other_transport`](libp2p::SwarmBuilder), the behaviour to
 /// `with_behaviour`. Unless the application listens for webrtc-direct by the swarm's first poll, the
 /// behaviour has the swarm listen at free ports of all interfaces.
-///
-/// With the feature `webrtc` this makes *ring* the process's default provider of `rustls`, unless
-/// there is one: with two of them in the binary, as with libp2p's `quic`, WebRTC's handshakes would
-/// panic. An application that installs its own does so before.
 pub fn new(key: &Keypair, config: Config) -> (Transport, Behaviour) {
     let (behaviour_port, transport_port) = route::ports();
     let transport = Transport::new(key, transport_port, &config);

@@ -26,8 +26,6 @@ use crate::{
 };
 
 #[cfg(feature = "webrtc")]
-mod direct;
-#[cfg(feature = "webrtc")]
 mod host;
 mod stream;
 #[cfg(feature = "webrtc")]
@@ -35,6 +33,8 @@ mod webrtc;
 
 #[cfg(all(feature = "webrtc", any(test, fuzzing)))]
 pub(crate) use self::webrtc::fuzz;
+#[cfg(feature = "webrtc")]
+pub(crate) use self::webrtc::generate_certificate;
 
 type Output = (PeerId, StreamMuxerBox);
 type Connecting = BoxFuture<'static, io::Result<Output>>;
@@ -54,7 +54,7 @@ pub struct Transport {
     #[cfg(feature = "webrtc")]
     signaled: webrtc::Signaled,
     #[cfg(feature = "webrtc")]
-    direct: direct::Direct,
+    direct: webrtc::Direct,
 }
 
 impl Transport {
@@ -69,7 +69,7 @@ impl Transport {
             #[cfg(feature = "webrtc")]
             signaled: webrtc::Signaled::new(config.stun.clone()),
             #[cfg(feature = "webrtc")]
-            direct: direct::Direct::new(key, config.certificate.clone()),
+            direct: webrtc::Direct::new(key, config.certificate.clone()),
         }
     }
 
@@ -127,9 +127,9 @@ impl libp2p::Transport for Transport {
         address: Multiaddr,
     ) -> Result<(), TransportError<io::Error>> {
         #[cfg(feature = "webrtc")]
-        if direct::is_listen_address(&address) {
+        if let Some(target) = webrtc::listen_target(&address) {
             self.port.set_listening();
-            return self.direct.listen_on(id, address);
+            return self.direct.listen_on(id, target);
         }
         let _ = id;
         Err(TransportError::MultiaddrNotSupported(address))
@@ -159,8 +159,8 @@ impl libp2p::Transport for Transport {
             return Ok(self.signaled.dial(peer, commands));
         }
         #[cfg(feature = "webrtc")]
-        if let Some(target) = direct::dial_target(&address) {
-            return Ok(self.direct.dial(address, target, opts));
+        if let Some((target, fingerprint)) = webrtc::dial_target(&address) {
+            return Ok(self.direct.dial(target, fingerprint));
         }
         Err(TransportError::MultiaddrNotSupported(address))
     }

@@ -167,10 +167,13 @@ impl Limits {
     /// many are under way is reached in another way.
     pub const SETUPS: usize = 512;
 
-    /// The same, of incoming webrtc-direct ones. One forged datagram starts one, at some 80 kB and a socket until it
-    /// times out, so this many stay below the 1,024 files a process usually may open, and a crowd of hundreds
-    /// still gets in.
+    /// The same, of incoming webrtc-direct ones, each of which begins once its source has answered. Who comes when so
+    /// many are under way comes again.
     pub const DIRECT_SETUPS: usize = 400;
+
+    /// How many sources are asked at a time whether they want to connect by webrtc-direct, or somebody in their name:
+    /// some 600 bytes each. The oldest are forgotten first.
+    pub const DIRECT_SOURCES: usize = 1024;
 
     // Of a connection that was set up by signals.
 

@@ -1,7 +1,7 @@
 //! WebRTC whose descriptions travel as signals through a peer that both ends have: the fast way to a
-//! new peer. A pure [`endpoint`] holds all connections of the node, and thin shells around it give it
-//! sockets, time and libp2p's traits; nothing here knows what a signal is signed with or what runs on
-//! the connections.
+//! new peer. And WebRTC that needs none, since it is dialed by an address. A pure [`endpoint`] holds connections, and
+//! thin shells around it give it sockets, time and libp2p's traits; nothing here knows what a signal is signed with or
+//! what runs on the connections.
 
 use std::{
     collections::VecDeque,
@@ -19,6 +19,7 @@ use libp2p::{
     multiaddr::Protocol,
 };
 
+pub(super) use self::direct::{Direct, dial_target, listen_target};
 use self::{
     muxer::Muxer,
     shared::{Handle, Phase, State},
@@ -30,6 +31,7 @@ use crate::{
 };
 
 mod channel;
+mod direct;
 mod driver;
 mod endpoint;
 mod interfaces;
@@ -42,6 +44,12 @@ mod waiting;
 
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::endpoint::fuzz;
+
+/// What a node shows to those who dial an address of it: a certificate (X.509) and its key (PKCS #8), both in DER.
+pub(crate) fn generate_certificate() -> Option<(Vec<u8>, Vec<u8>)> {
+    let made = endpoint::generate_certificate()?;
+    Some((made.certificate, made.private_key))
+}
 
 /// Whom this address leads to, if it is one of a set-up by signals.
 pub(super) fn signaled_peer(address: &Multiaddr) -> Option<PeerId> {
@@ -130,7 +138,7 @@ impl Signaled {
             commands.for_each(|command| state.endpoint.handle_command(now, command));
             state.endpoint.dial(&peer)
         });
-        let muxer = key.map(|key| Muxer::new(handle, key, peer));
+        let muxer = key.map(|key| Muxer::signaled(handle, key, peer));
         async move {
             let muxer = muxer.ok_or(NotSetUp)?;
             future::poll_fn(|cx| muxer.poll_connected(cx)).await?;
@@ -145,12 +153,9 @@ impl Signaled {
         let Some(handle) = self.start() else {
             return Poll::Pending;
         };
-        let incoming = handle.poll(|state, _| match state.next_incoming() {
-            Some(incoming) => Poll::Ready(incoming),
-            None => state.wait_for_transport(cx),
-        });
+        let incoming = handle.poll(|state, _| state.poll_incoming(cx));
         incoming.map(|(key, peer)| {
-            let muxer = Muxer::new(handle.clone(), key, peer);
+            let muxer = Muxer::signaled(handle.clone(), key, peer);
             TransportEvent::Incoming {
                 listener_id: id,
                 local_addr: Protocol::WebRTC.into(),

@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -42,8 +43,8 @@ const START_TIMEOUT: Duration = Duration::from_millis(200);
 /// repeated once if it was lost.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Starts a driver in `runtime`, in whose context this is called. It ends when all handles are gone,
-/// or with the runtime.
+/// Starts the driver of all signaled connections in `runtime`, in whose context this is called. It ends when all
+/// handles are gone, or with the runtime.
 ///
 /// # Errors
 ///
@@ -54,6 +55,37 @@ pub(super) fn start(runtime: &runtime::Handle, stun: Stun) -> io::Result<Handle>
     if stun.service.is_some() {
         endpoint.serve_stun(sockets.port());
     }
+    let servers = servers::resolve(stun.servers).fuse().boxed();
+    let interfaces = Interfaces::new();
+    Ok(spawn(runtime, endpoint, sockets, interfaces, servers))
+}
+
+/// The same, for one socket that is bound to `address`.
+///
+/// # Errors
+///
+/// If there is no such socket.
+pub(super) fn start_at(
+    runtime: &runtime::Handle,
+    endpoint: Endpoint,
+    address: SocketAddr,
+) -> io::Result<Handle> {
+    let sockets = Sockets::bind_at(address)?;
+    let interfaces = match address.ip() {
+        ip if ip.is_unspecified() => Interfaces::new(),
+        ip => Interfaces::one(ip),
+    };
+    let servers = stream::empty().boxed();
+    Ok(spawn(runtime, endpoint, sockets, interfaces, servers))
+}
+
+fn spawn(
+    runtime: &runtime::Handle,
+    endpoint: Endpoint,
+    sockets: Sockets,
+    interfaces: Interfaces,
+    servers: BoxStream<'static, Vec<FoundServer>>,
+) -> Handle {
     let shared = Shared::new(endpoint);
     let handle = Handle::new(shared.clone());
     let deadline = Instant::now() + START_TIMEOUT;
@@ -62,13 +94,13 @@ pub(super) fn start(runtime: &runtime::Handle, stun: Stun) -> io::Result<Handle>
         sockets,
         inbox: Inbox::new(),
         outbox: Outbox::default(),
-        interfaces: Interfaces::new(),
-        servers: servers::resolve(stun.servers).fuse().boxed(),
+        interfaces,
+        servers,
         timer: Box::pin(sleep_until(deadline.into())),
         starting: Some(deadline),
         ending: None,
     });
-    Ok(handle)
+    handle
 }
 
 fn bind(wanted: u16) -> io::Result<Sockets> {

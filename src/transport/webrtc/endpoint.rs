@@ -22,10 +22,11 @@ use str0m::{
     config::{CryptoProvider, DtlsCert},
 };
 
-pub(super) use self::outputs::{Closed, Event, Read, Status, Transmit, Write};
+pub(super) use self::outputs::{AddressChange, Closed, Event, Read, Status, Transmit, Write};
 use self::{
     connection::{Connection, Ingredients},
     demux::{Demux, Kind, Pair},
+    direct::Strangers,
     outputs::Outputs,
     relays::{Change, Received, Relays},
     stun::{Mapping, Stun},
@@ -42,6 +43,7 @@ mod channels;
 mod connection;
 mod demux;
 mod description;
+mod direct;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
 pub(crate) mod fuzz;
@@ -84,6 +86,8 @@ pub(super) struct Endpoint {
     stun: Stun,
     relays: Relays,
     stun_service: Option<StunService>,
+    /// `None` if nobody may dial an address of ours.
+    strangers: Option<Strangers>,
     connections: HashMap<Key, Connection>,
     next_key: u64,
     /// The connections in set-up.
@@ -93,25 +97,34 @@ pub(super) struct Endpoint {
     outputs: Outputs,
 }
 
+/// What a connection shows to the other end. `None` if there is no randomness.
+pub(super) fn generate_certificate() -> Option<DtlsCert> {
+    let crypto = str0m::crypto::from_feature_flags();
+    crypto.dtls_provider.generate_certificate()
+}
+
 impl Endpoint {
     /// `None` if no certificate could be made.
     pub(super) fn new() -> Option<Self> {
-        let crypto = str0m::crypto::from_feature_flags();
-        let certificate = crypto.dtls_provider.generate_certificate()?;
-        Some(Self {
-            crypto: Arc::new(crypto),
+        generate_certificate().map(Self::with_certificate)
+    }
+
+    pub(super) fn with_certificate(certificate: DtlsCert) -> Self {
+        Self {
+            crypto: Arc::new(str0m::crypto::from_feature_flags()),
             certificate,
             addresses: BTreeMap::new(),
             stun: Stun::default(),
             relays: Relays::default(),
             stun_service: None,
+            strangers: None,
             connections: HashMap::new(),
             next_key: 0,
             setups: HashMap::new(),
             demux: Demux::default(),
             deadlines: BTreeSet::new(),
             outputs: Outputs::default(),
-        })
+        }
     }
 
     /// This machine has got `address`, with the port of our socket, in `network`.
@@ -122,6 +135,7 @@ impl Endpoint {
             && let Some(candidate) = host(address)
         {
             self.add_candidate(now, &candidate, self.keys());
+            self.tell_listening(AddressChange::Gained(address));
         }
     }
 
@@ -134,6 +148,7 @@ impl Endpoint {
             && let Some(candidate) = host(address)
         {
             self.remove_candidate(now, &candidate, self.keys());
+            self.tell_listening(AddressChange::Lost(address));
         }
     }
 
@@ -170,7 +185,9 @@ impl Endpoint {
         let Some(connection) = self.connections.get_mut(&key) else {
             return;
         };
-        let setup = connection.setup;
+        let Some(setup) = connection.setup else {
+            return;
+        };
         let named = connection.name_candidates(around).into_iter();
         let notices = named.map(|candidate| Notice::Candidate {
             setup,
@@ -289,19 +306,9 @@ impl Endpoint {
         reach: Reach,
         make: impl FnOnce(Instant, Ingredients) -> (Connection, Option<String>),
     ) -> Option<String> {
-        let around = self.surroundings();
-        let mut engine = self.engine(now);
-        let key = Key(self.next_key);
-        self.next_key += 1;
-        let ufrag = engine.direct_api().local_ice_credentials().ufrag;
-        let ingredients = Ingredients {
-            key,
-            setup,
-            reach,
-            engine,
-            traces: self.demux.insert(key, setup.peer, ufrag),
-            surroundings: around.clone(),
-        };
+        let engine = self.engine(now, true);
+        let ingredients = self.ingredients(Some(setup), reach, engine);
+        let (key, around) = (ingredients.key, ingredients.surroundings.clone());
         let (mut connection, sdp) = make(now, ingredients);
         let named = connection.name_candidates(&around);
         self.connections.insert(key, connection);
@@ -317,9 +324,31 @@ impl Endpoint {
         Some(description::join(&sdp?, named.iter()))
     }
 
-    fn engine(&self, now: Instant) -> Box<Rtc> {
+    fn ingredients(
+        &mut self,
+        setup: Option<SetupId>,
+        reach: Reach,
+        mut engine: Box<Rtc>,
+    ) -> Ingredients {
+        let key = Key(self.next_key);
+        self.next_key += 1;
+        let ufrag = engine.direct_api().local_ice_credentials().ufrag;
+        let peer = setup.map(|setup| setup.peer);
+        Ingredients {
+            key,
+            setup,
+            reach,
+            engine,
+            traces: self.demux.insert(key, peer, ufrag),
+            surroundings: self.surroundings(),
+        }
+    }
+
+    /// `expects_certificate` unless the other end may show any.
+    fn engine(&self, now: Instant, expects_certificate: bool) -> Box<Rtc> {
         let mut config = RtcConfig::new()
             .clear_codecs()
+            .set_fingerprint_verification(expects_certificate)
             .set_crypto_provider(self.crypto.clone())
             .set_dtls_cert(self.certificate.clone())
             .set_sctp_max_buffered_amount(connection::MAX_WINDOW)
@@ -379,7 +408,8 @@ impl Endpoint {
                 }
             }
         }
-        if self.pass(now, (local, remote), &kind, datagram) {
+        let pair = (local, remote);
+        if self.meet(now, pair, &kind, datagram) || self.pass(now, pair, &kind, datagram) {
             return;
         }
         if is_response {
@@ -432,7 +462,9 @@ impl Endpoint {
             return true;
         };
         // An offer that is not answered keeps what comes, until it is known how near the other end is.
-        !connection.is_described() || self.surroundings().may_send_to(source, connection.nearness)
+        connection.setup.is_none()
+            || !connection.is_described()
+            || self.surroundings().may_send_to(source, connection.nearness)
     }
 
     pub(super) fn handle_timeout(&mut self, now: Instant) {
@@ -510,7 +542,12 @@ impl Endpoint {
 
     /// Where the other end of a connected one is now.
     pub(super) fn remote(&self, key: Key) -> Option<SocketAddr> {
-        self.connections.get(&key)?.remote()
+        self.ends(key).map(|(_, remote)| remote)
+    }
+
+    /// Where both ends of a connected one are now: ours and theirs.
+    pub(super) fn ends(&self, key: Key) -> Option<Pair> {
+        self.connections.get(&key)?.ends()
     }
 
     /// Opens a channel. Writes to it block until the other side knows of it.
@@ -624,12 +661,20 @@ impl Endpoint {
             return;
         };
         connection.settle(now, &mut self.demux, &mut self.outputs);
-        if !connection.is_in_setup() && self.setups.get(&connection.setup) == Some(&key) {
-            self.setups.remove(&connection.setup);
+        if !connection.is_in_setup()
+            && let Some(setup) = connection.setup
+            && self.setups.get(&setup) == Some(&key)
+        {
+            self.setups.remove(&setup);
             if connection.is_closed() {
-                let failed = Event::Notice(Notice::Failed(connection.setup));
+                let failed = Event::Notice(Notice::Failed(setup));
                 self.outputs.events.push_back(failed);
             }
+        }
+        if !connection.is_in_setup()
+            && let Some(strangers) = &mut self.strangers
+        {
+            strangers.on_set_up(key);
         }
         if connection.is_closed() {
             self.demux.remove(&connection.traces);
@@ -668,6 +713,7 @@ impl Endpoint {
     fn assert_empty(&self) {
         assert!(self.connections.is_empty() && self.setups.is_empty());
         assert!(self.demux.is_empty() && self.deadlines.is_empty());
+        assert!(self.strangers.iter().all(Strangers::is_empty));
     }
 }
 

@@ -40,6 +40,15 @@ impl Interfaces {
         interfaces
     }
 
+    /// Tells of one address, which is not watched.
+    pub(super) fn one(ip: IpAddr) -> Self {
+        Self {
+            watcher: None,
+            probed: vec![ip],
+            has_told: false,
+        }
+    }
+
     /// Once this is pending, and was not before the first change, all addresses so far are told:
     /// the system gives them at once when it is first asked.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Change> {

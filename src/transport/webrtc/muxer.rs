@@ -15,6 +15,8 @@ use libp2p::{
     multiaddr::Protocol,
 };
 
+use libp2p_webrtc_utils::{Fingerprint, MAX_MSG_LEN};
+
 use super::{
     channel::ChannelIo,
     endpoint::{ChannelId, Key, Status},
@@ -23,24 +25,50 @@ use super::{
     waiting::Cause,
 };
 
+/// The most bytes of data in one message to who may run `webrtc-rs`, as libp2p-webrtc does: it reads messages into 8,192
+/// bytes and fails on a longer one. The framing takes up to 7 of them.
+const MAX_FOREIGN_DATA: usize = 8000;
+
 /// A connection, which is closed when this is dropped.
 pub(super) struct Muxer {
     handle: Handle,
     key: Key,
-    peer: PeerId,
+    /// What ends the address of the other end, behind that of its socket.
+    suffix: Multiaddr,
+    /// The most bytes of data that one message of a stream has.
+    max_data: usize,
     /// Where the swarm was told that the other end is.
     remote: Option<SocketAddr>,
 }
 
 impl Muxer {
-    /// Owns the connection from now on.
-    pub(super) fn new(handle: Handle, key: Key, peer: PeerId) -> Self {
+    /// Owns a connection that is set up by signals from now on.
+    pub(super) fn signaled(handle: Handle, key: Key, peer: PeerId) -> Self {
         Self {
             handle,
             key,
-            peer,
+            suffix: Multiaddr::from(Protocol::WebRTC).with(Protocol::P2p(peer)),
+            max_data: MAX_MSG_LEN,
             remote: None,
         }
+    }
+
+    /// Owns a connection that was dialed by an address from now on, whose other end is there.
+    pub(super) fn direct(handle: Handle, key: Key, remote: SocketAddr) -> Self {
+        Self {
+            handle,
+            key,
+            suffix: Protocol::WebRTCDirect.into(),
+            max_data: MAX_FOREIGN_DATA,
+            remote: Some(remote),
+        }
+    }
+
+    /// The stream over which both ends prove who they are if the connection was dialed by an address, and the
+    /// fingerprints of our certificate and theirs.
+    pub(super) fn noise(&self) -> Option<(Substream, Fingerprint, Fingerprint)> {
+        let noise = self.handle.act(|state, _| state.endpoint.noise(self.key));
+        noise.map(|(id, ours, theirs)| (self.stream(id), ours, theirs))
     }
 
     /// To be used once it is ready.
@@ -69,7 +97,8 @@ impl Muxer {
     }
 
     fn stream(&self, id: ChannelId) -> Substream {
-        Substream::new(ChannelIo::new(self.handle.clone(), self.key, id))
+        let channel = ChannelIo::new(self.handle.clone(), self.key, id);
+        Substream::new(channel, self.max_data)
     }
 }
 
@@ -112,10 +141,8 @@ impl StreamMuxer for Muxer {
         };
         let remote = ready!(self.poll_state(cx, moved))?;
         self.remote = Some(remote);
-        let address = Multiaddr::from(remote.ip())
-            .with(Protocol::Udp(remote.port()))
-            .with(Protocol::WebRTC)
-            .with(Protocol::P2p(self.peer));
+        let socket = Multiaddr::from(remote.ip()).with(Protocol::Udp(remote.port()));
+        let address = socket.iter().chain(&self.suffix).collect();
         Poll::Ready(Ok(StreamMuxerEvent::AddressChange(address)))
     }
 }

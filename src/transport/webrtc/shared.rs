@@ -17,7 +17,7 @@ use futures::task::AtomicWaker;
 use libp2p::PeerId;
 
 use super::{
-    endpoint::{Closed, Endpoint, Event, Key, Status},
+    endpoint::{AddressChange, Closed, Endpoint, Event, Key, Status},
     waiting::{Cause, Waiting},
 };
 use crate::signaling::Notice;
@@ -127,6 +127,10 @@ pub(super) struct State {
     pub(super) notices: VecDeque<Notice>,
     /// For the transport, and ours until then. There are as many as there are set-ups.
     incoming: VecDeque<(Key, PeerId)>,
+    /// The same, of those who dialed an address.
+    strangers: VecDeque<Key>,
+    /// For the transport: as many as this machine's addresses change between two polls.
+    addresses: VecDeque<AddressChange>,
     phase: Phase,
     has_transport: bool,
 }
@@ -148,6 +152,8 @@ impl State {
             waiting: Waiting::default(),
             notices: VecDeque::new(),
             incoming: VecDeque::new(),
+            strangers: VecDeque::new(),
+            addresses: VecDeque::new(),
             phase: Phase::Starting,
             has_transport: true,
         }
@@ -162,8 +168,28 @@ impl State {
         self.waiting.wake(Cause::Transport);
     }
 
-    pub(super) fn next_incoming(&mut self) -> Option<(Key, PeerId)> {
-        self.incoming.pop_front()
+    /// The next connection that the other side dialed, and who that is.
+    pub(super) fn poll_incoming(&mut self, cx: &Context<'_>) -> Poll<(Key, PeerId)> {
+        match self.incoming.pop_front() {
+            Some(incoming) => Poll::Ready(incoming),
+            None => self.wait_for_transport(cx),
+        }
+    }
+
+    /// The next connection of somebody who dialed an address.
+    pub(super) fn poll_stranger(&mut self, cx: &Context<'_>) -> Poll<Key> {
+        match self.strangers.pop_front() {
+            Some(key) => Poll::Ready(key),
+            None => self.wait_for_transport(cx),
+        }
+    }
+
+    /// What has become of the addresses at which we can be dialed. An error once the driver is gone.
+    pub(super) fn poll_address(&mut self, cx: &Context<'_>) -> Poll<io::Result<AddressChange>> {
+        match self.addresses.pop_front() {
+            Some(change) => Poll::Ready(Ok(change)),
+            None => self.wait(Cause::Transport, cx),
+        }
     }
 
     /// Nobody asks for notices and incoming connections any more.
@@ -171,7 +197,9 @@ impl State {
         self.has_transport = false;
         self.notices.clear();
         self.waiting.forget(Cause::Transport);
-        for (key, _) in std::mem::take(&mut self.incoming) {
+        let incoming = std::mem::take(&mut self.incoming).into_iter();
+        let incoming = incoming.map(|(key, _)| key);
+        for key in incoming.chain(std::mem::take(&mut self.strangers)) {
             self.endpoint.release(now, key);
         }
     }
@@ -213,11 +241,19 @@ impl State {
                     self.notices.push_back(notice);
                     self.waiting.wake(Cause::Transport);
                 }
-                Event::Incoming { key, .. } if !self.has_transport => {
+                Event::Incoming { key, .. } | Event::Stranger { key } if !self.has_transport => {
                     self.endpoint.release(now, key);
                 }
                 Event::Incoming { key, peer } => {
                     self.incoming.push_back((key, peer));
+                    self.waiting.wake(Cause::Transport);
+                }
+                Event::Stranger { key } => {
+                    self.strangers.push_back(key);
+                    self.waiting.wake(Cause::Transport);
+                }
+                Event::Address(change) => {
+                    self.addresses.push_back(change);
                     self.waiting.wake(Cause::Transport);
                 }
                 Event::Changed { key } => self.waiting.wake(Cause::Changed(key)),

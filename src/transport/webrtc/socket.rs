@@ -53,6 +53,20 @@ impl Sockets {
         Ok(Self { sockets, port })
     }
 
+    /// Binds one address, of one interface or of all that have its family.
+    ///
+    /// # Errors
+    ///
+    /// If it is not to be had.
+    pub(super) fn bind_at(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::bind(address.ip(), address.port())?;
+        let port = socket.address.port();
+        Ok(Self {
+            sockets: VecDeque::from([socket]),
+            port,
+        })
+    }
+
     /// The port of the first family, and of the other one too if possible.
     pub(super) fn port(&self) -> u16 {
         self.port
@@ -112,7 +126,7 @@ impl Sockets {
 struct Socket {
     io: UdpSocket,
     state: UdpSocketState,
-    /// Its IP is the unspecified one.
+    /// Its IP is the unspecified one, or that of the only interface.
     address: SocketAddr,
     /// How many datagrams the system takes in one call.
     max_segments: usize,

@@ -1,6 +1,6 @@
 //! A stream of libp2p's framing whose end is told as an end only if it is one: the framing's reader
-//! returns nothing, as at the end, whenever a message has no data. It knows nothing of the channel
-//! below.
+//! returns nothing, as at the end, whenever a message has no data. And what is written leaves without a flush, as it
+//! does on TCP. It knows nothing of the channel below.
 
 use std::{
     io,
@@ -17,6 +17,8 @@ use super::channel::ChannelIo;
 pub(super) struct Substream {
     stream: Stream<ChannelIo>,
     channel: ChannelIo,
+    /// The most bytes of data in one message.
+    max_data: usize,
     /// Our end is being closed. Only then the framing does not note that the other end is.
     is_closing: bool,
     /// The other end is closed.
@@ -30,16 +32,24 @@ pub(super) struct Substream {
 const RESET: [u8; 3] = [2, 0x08, 2];
 
 impl Substream {
-    pub(super) fn new(channel: ChannelIo) -> Self {
+    pub(super) fn new(channel: ChannelIo, max_data: usize) -> Self {
         // The framing's own way to reset needs as much memory as the stream itself, for as long.
         let (stream, _) = Stream::new(channel.clone());
         Self {
             stream,
             channel,
+            max_data,
             is_closing: false,
             is_ended: false,
             is_closed: false,
         }
+    }
+}
+
+impl Substream {
+    /// Has leave what the framing still holds, if there is room. An error comes again.
+    fn push(&mut self, cx: &mut Context<'_>) {
+        let _ = Pin::new(&mut self.stream).poll_flush(cx);
     }
 }
 
@@ -50,6 +60,7 @@ impl AsyncRead for Substream {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        this.push(cx);
         let mut is_maybe_end = false;
         while !this.is_ended && !buf.is_empty() {
             match Pin::new(&mut this.stream).poll_read(cx, buf) {
@@ -77,7 +88,12 @@ impl AsyncWrite for Substream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        // Each message leaves by itself: two together may be longer than one may be.
+        ready!(self.as_mut().poll_flush(cx))?;
+        let data = buf.get(..self.max_data).unwrap_or(buf);
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data))?;
+        self.push(cx);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

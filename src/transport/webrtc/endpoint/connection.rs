@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use libp2p::PeerId;
 use str0m::{
     Input, Output, Rtc, RtcError,
     change::SdpPendingOffer,
@@ -24,6 +25,7 @@ use super::{
 };
 use crate::{config::Limits, reach::Reach, signaling::SetupId};
 
+mod direct;
 mod paths;
 mod setup;
 mod streaming;
@@ -86,7 +88,8 @@ struct Datagram {
 
 pub(super) struct Connection {
     key: Key,
-    pub(super) setup: SetupId,
+    /// `None` if it was dialed by an address.
+    pub(super) setup: Option<SetupId>,
     pub(super) nearness: Nearness,
     role: Role,
     pub(super) traces: Traces,
@@ -108,6 +111,8 @@ pub(super) struct Connection {
     paths: Paths,
     early: Vec<Datagram>,
     channels: Channels,
+    /// Over which both ends prove who they are, if it was dialed by an address.
+    pub(super) noise: Option<ChannelId>,
     backlog: VecDeque<Datagram>,
     window: usize,
     /// Since when writers have been waiting for room.
@@ -124,7 +129,7 @@ pub(super) struct Connection {
 /// What a connection is made with.
 pub(super) struct Ingredients {
     pub(super) key: Key,
-    pub(super) setup: SetupId,
+    pub(super) setup: Option<SetupId>,
     pub(super) reach: Reach,
     pub(super) engine: Box<Rtc>,
     pub(super) traces: Traces,
@@ -151,6 +156,7 @@ impl Connection {
             paths: Paths::new(now),
             early: Vec::new(),
             channels: Channels::default(),
+            noise: None,
             backlog: VecDeque::new(),
             window: MIN_WINDOW,
             blocked_since: None,
@@ -163,6 +169,11 @@ impl Connection {
             connection.add_local_candidate(candidate);
         }
         connection
+    }
+
+    /// Who is at the other end, if that is known beforehand.
+    fn peer(&self) -> Option<PeerId> {
+        self.setup.map(|setup| setup.peer)
     }
 
     /// Whether it is still set up, so that late candidates are of use.
@@ -303,8 +314,8 @@ impl Connection {
         self.paths.in_use().map(|(local, _)| local)
     }
 
-    pub(super) fn remote(&self) -> Option<SocketAddr> {
-        self.paths.in_use().map(|(_, remote)| remote)
+    pub(super) fn ends(&self) -> Option<Pair> {
+        self.paths.in_use()
     }
 
     /// Closes it once what was written has arrived.
@@ -386,7 +397,16 @@ impl Connection {
         if self.is_connected() {
             outputs.replaced.append(&mut self.replaced);
         }
-        let is_data = Kind::of(&transmit.contents) == Kind::Dtls;
+        let kind = Kind::of(&transmit.contents);
+        if let Kind::Response {
+            is_success: true, ..
+        } = kind
+            && self.setup.is_none()
+            && self.role == Role::Answerer
+        {
+            self.hear(now); // it does not ask by itself
+        }
+        let is_data = kind == Kind::Dtls;
         if is_data && self.paths.send(now, pair) {
             outputs.events.push_back(Event::Changed { key: self.key });
         }
@@ -415,8 +435,10 @@ impl Connection {
                     Role::Offerer => self.close(now), // nobody dials
                     Role::Answerer => {
                         self.is_held = true;
-                        let peer = self.setup.peer;
-                        outputs.events.push_back(Event::Incoming { key, peer });
+                        outputs.events.push_back(match self.peer() {
+                            Some(peer) => Event::Incoming { key, peer },
+                            None => Event::Stranger { key },
+                        });
                     }
                 }
             }
@@ -458,7 +480,7 @@ impl Connection {
         match catch_unwind(AssertUnwindSafe(|| action(rtc))) {
             Ok(Ok(result)) => Some(result),
             Ok(Err(error)) => {
-                tracing::debug!(peer = %self.setup.peer, %error, "a connection failed");
+                tracing::debug!(peer = ?self.peer(), %error, "a connection failed");
                 self.finish(Closed::Protocol);
                 None
             }
@@ -470,7 +492,7 @@ impl Connection {
     }
 
     fn on_panic(&mut self) {
-        tracing::error!(peer = %self.setup.peer, "the WebRTC engine panicked; its connection ends");
+        tracing::error!(peer = ?self.peer(), "the WebRTC engine panicked; its connection ends");
         self.finish(Closed::Protocol);
     }
 

@@ -96,14 +96,15 @@ pub(super) type Pair = (SocketAddr, SocketAddr);
 pub(super) struct Demux {
     ufrags: HashMap<String, Key>,
     transactions: HashMap<TransactionId, Key>,
-    pairs: HashMap<Pair, (Key, PeerId)>,
+    pairs: HashMap<Pair, (Key, Option<PeerId>)>,
 }
 
 /// What leads to one connection, to be taken out with it.
 #[derive(Debug)]
 pub(super) struct Traces {
     key: Key,
-    peer: PeerId,
+    /// Of those that were dialed by an address it is not known yet.
+    peer: Option<PeerId>,
     ufrag: String,
     /// Those that wait for an answer: at most [`MAX_TRANSACTIONS`].
     transactions: VecDeque<TransactionId>,
@@ -113,7 +114,7 @@ pub(super) struct Traces {
 }
 
 impl Demux {
-    pub(super) fn insert(&mut self, key: Key, peer: PeerId, ufrag: String) -> Traces {
+    pub(super) fn insert(&mut self, key: Key, peer: Option<PeerId>, ufrag: String) -> Traces {
         self.ufrags.insert(ufrag.clone(), key);
         Traces {
             key,
@@ -163,8 +164,8 @@ impl Demux {
 
     /// Learns from what a connection sends: its requests will be answered, and where it answers a
     /// request it has verified that the other end is there. Addresses that another connection uses
-    /// are taken over from the same peer only, for a source can be forged; that connection is
-    /// returned, which no datagram reaches any more.
+    /// are taken over from the same peer only, for a source can be forged, or where that was tried before; that
+    /// connection is returned, which no datagram reaches any more.
     pub(super) fn learn(
         &mut self,
         traces: &mut Traces,
@@ -201,6 +202,16 @@ impl Demux {
             }
             _ => None,
         }
+    }
+
+    /// Which connection is for the user of this name.
+    pub(super) fn of_user(&self, ufrag: &str) -> Option<Key> {
+        self.ufrags.get(ufrag).copied()
+    }
+
+    /// Whether this connection has shown itself at these addresses.
+    pub(super) fn is_known(&self, pair: &Pair, key: Key) -> bool {
+        self.pairs.get(pair).is_some_and(|(owner, _)| *owner == key)
     }
 
     #[cfg(test)]
@@ -244,7 +255,8 @@ mod tests {
     fn requests_are_told_apart_by_the_name_they_are_for() {
         let mut demux = Demux::default();
         let peer = PeerId::random();
-        let traces = [Key(1), Key(2)].map(|key| demux.insert(key, peer, format!("u{}", key.0)));
+        let traces =
+            [Key(1), Key(2)].map(|key| demux.insert(key, Some(peer), format!("u{}", key.0)));
         for (name, owner) in [
             ("u1:x", Some(Key(1))),
             ("u2:u1", Some(Key(2))),
@@ -271,7 +283,7 @@ mod tests {
     #[test]
     fn the_last_64_transactions_are_remembered() {
         let mut demux = Demux::default();
-        let mut traces = demux.insert(Key(1), PeerId::random(), "u".to_owned());
+        let mut traces = demux.insert(Key(1), Some(PeerId::random()), "u".to_owned());
         for transaction in 0..65 {
             demux.learn(&mut traces, PAIR, &request_for("x:u", transaction));
         }
@@ -286,7 +298,7 @@ mod tests {
     #[test]
     fn of_the_answered_transactions_the_last_is_remembered() {
         let mut demux = Demux::default();
-        let mut traces = demux.insert(Key(1), PeerId::random(), "u".to_owned());
+        let mut traces = demux.insert(Key(1), Some(PeerId::random()), "u".to_owned());
         for transaction in 0..3 {
             demux.learn(&mut traces, PAIR, &request_for("x:u", transaction));
         }
@@ -313,9 +325,9 @@ mod tests {
         let mut demux = Demux::default();
         let (peer, other) = (PeerId::random(), PeerId::random());
         let success = stun(BINDING_SUCCESS, 0, &[]);
-        let mut old = demux.insert(Key(1), peer, "a".to_owned());
-        let mut new = demux.insert(Key(2), peer, "b".to_owned());
-        let mut foreign = demux.insert(Key(3), other, "c".to_owned());
+        let mut old = demux.insert(Key(1), Some(peer), "a".to_owned());
+        let mut new = demux.insert(Key(2), Some(peer), "b".to_owned());
+        let mut foreign = demux.insert(Key(3), Some(other), "c".to_owned());
         let owner = |demux: &Demux| demux.owner(&PAIR, &Kind::Dtls);
         assert_eq!(demux.learn(&mut old, PAIR, &success), None);
         assert_eq!(demux.learn(&mut foreign, PAIR, &success), None);
@@ -335,7 +347,7 @@ mod tests {
     #[test]
     fn a_connection_is_found_at_its_last_16_pairs() {
         let mut demux = Demux::default();
-        let mut traces = demux.insert(Key(1), PeerId::random(), "u".to_owned());
+        let mut traces = demux.insert(Key(1), Some(PeerId::random()), "u".to_owned());
         let pairs: Vec<_> = (0..17).map(|port| (address(1), address(port))).collect();
         for pair in &pairs {
             demux.learn(&mut traces, *pair, &stun(BINDING_SUCCESS, 0, &[]));

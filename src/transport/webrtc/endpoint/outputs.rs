@@ -34,12 +34,23 @@ pub(in super::super) enum Event {
     /// A connection that the other side dials is up: to be reported to the swarm, then owned by the
     /// muxer that is made for it, which ends it by [`Endpoint::release`].
     Incoming { key: Key, peer: PeerId },
+    /// The same, if it dialed an address of ours, and is to prove yet who it is.
+    Stranger { key: Key },
+    /// Where we can be dialed.
+    Address(AddressChange),
     /// What [`Endpoint::status`], [`Endpoint::accept`] or [`Endpoint::remote`] says has changed.
     Changed { key: Key },
     /// A read may give more now: bytes or the end.
     Readable { key: Key, channel: ChannelId },
     /// A write may be taken now, or will never be.
     Writable { key: Key, channel: ChannelId },
+}
+
+/// What has become of an address at which we can be dialed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum AddressChange {
+    Gained(SocketAddr),
+    Lost(SocketAddr),
 }
 
 /// How far a connection is.

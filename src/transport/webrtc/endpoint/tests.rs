@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod addresses;
+mod direct;
 mod foreign;
 mod life;
 mod limits;
@@ -330,8 +331,13 @@ impl Lab {
         while let Some(event) = self.ends[n].endpoint.poll_event() {
             match event {
                 Event::Notice(notice) => self.on_notice(n, notice),
-                Event::Incoming { key, .. } => self.ends[n].incoming.push_back(key),
-                Event::Changed { .. } | Event::Readable { .. } | Event::Writable { .. } => {}
+                Event::Incoming { key, .. } | Event::Stranger { key } => {
+                    self.ends[n].incoming.push_back(key);
+                }
+                Event::Address(_)
+                | Event::Changed { .. }
+                | Event::Readable { .. }
+                | Event::Writable { .. } => {}
             }
         }
     }

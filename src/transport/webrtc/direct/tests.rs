@@ -2,20 +2,21 @@
 
 use std::{
     future::poll_fn,
+    pin::Pin,
     sync::{Mutex, MutexGuard},
 };
 
 use futures::{
-    AsyncReadExt, AsyncWriteExt, StreamExt,
+    AsyncReadExt, StreamExt,
     channel::mpsc::{UnboundedReceiver, unbounded},
-    future::Either,
+    future::{self, Either},
 };
 use libp2p::{
-    PeerId, SwarmBuilder,
+    SwarmBuilder, Transport as _,
     core::{
         Endpoint,
         muxing::{StreamMuxerExt, SubstreamBox},
-        transport::PortUse,
+        transport::{Boxed, DialOpts, PortUse},
     },
     swarm::{SwarmEvent, dummy},
 };
@@ -46,7 +47,7 @@ struct Incoming {
 struct Node {
     peer: PeerId,
     address: Multiaddr,
-    transport: Arc<Mutex<Transport>>,
+    transport: Arc<Mutex<Boxed<Output>>>,
     incoming: UnboundedReceiver<Incoming>,
     task: JoinHandle<()>,
 }
@@ -57,15 +58,27 @@ impl Drop for Node {
     }
 }
 
-fn transport() -> (PeerId, Transport) {
+fn transport() -> (PeerId, Boxed<Output>) {
     let key = Keypair::generate_ed25519();
     let transport = Transport::new(&key, route::ports().1, &config());
-    (key.public().to_peer_id(), transport)
+    (key.public().to_peer_id(), transport.boxed())
+}
+
+/// Another implementation.
+fn foreign() -> (PeerId, Boxed<Output>) {
+    use libp2p_webrtc::tokio::{Certificate, Transport};
+
+    // It panics where there are two providers and none is the default.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let key = Keypair::generate_ed25519();
+    let certificate = Certificate::generate(&mut rand::rng()).unwrap();
+    let transport = Transport::new(key.clone(), certificate)
+        .map(|(peer, connection), _| (peer, StreamMuxerBox::new(connection)));
+    (key.public().to_peer_id(), transport.boxed())
 }
 
 impl Node {
-    async fn listening_on(address: &str) -> Self {
-        let (peer, mut transport) = transport();
+    async fn listening_on(address: &str, (peer, mut transport): (PeerId, Boxed<Output>)) -> Self {
         let listen = address.parse().unwrap();
         transport.listen_on(ListenerId::next(), listen).unwrap();
         let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
@@ -103,7 +116,7 @@ impl Node {
     }
 
     async fn new() -> Self {
-        Self::listening_on("/ip4/127.0.0.1/udp/0/webrtc-direct").await
+        Self::listening_on("/ip4/127.0.0.1/udp/0/webrtc-direct", transport()).await
     }
 
     fn dial(&self, address: &Multiaddr) -> Connecting {
@@ -115,7 +128,7 @@ impl Node {
     }
 }
 
-fn lock(transport: &Mutex<Transport>) -> MutexGuard<'_, Transport> {
+fn lock(transport: &Mutex<Boxed<Output>>) -> MutexGuard<'_, Boxed<Output>> {
     transport.lock().unwrap()
 }
 
@@ -212,7 +225,7 @@ async fn an_address_with_a_peer_id_is_dialed() {
 
 #[tokio::test]
 async fn ipv6_works() {
-    let mut bob = Node::listening_on("/ip6/::1/udp/0/webrtc-direct").await;
+    let mut bob = Node::listening_on("/ip6/::1/udp/0/webrtc-direct", transport()).await;
     let (_, mut muxer) = bob.dial(&bob.address).await.unwrap();
     let _echo = echo(bob.accepted().await.muxer);
     assert_works(&mut muxer).await;
@@ -268,8 +281,8 @@ async fn a_close_reaches_the_remote_and_frees_the_socket() {
     assert!(is_bound(&incoming.remote));
     let (stream, _echo) = stream_of(incoming.muxer, &mut muxer).await;
     close(muxer).await;
-    assert!(!is_bound(&incoming.remote));
     ended(stream).await;
+    unbound(&incoming.remote).await;
 }
 
 #[tokio::test]
@@ -280,13 +293,18 @@ async fn a_dropped_connection_is_closed_all_the_same() {
     let (stream, _echo) = stream_of(incoming.muxer, &mut muxer).await;
     drop(muxer);
     ended(stream).await;
-    timeout(3 * SECOND, async {
-        while is_bound(&incoming.remote) {
+    unbound(&incoming.remote).await;
+}
+
+async fn unbound(address: &Multiaddr) {
+    let gone = async {
+        while is_bound(address) {
             tokio::task::yield_now().await;
         }
-    })
-    .await
-    .expect("the socket to be closed");
+    };
+    timeout(3 * SECOND, gone)
+        .await
+        .expect("the socket to be closed");
 }
 
 /// A substream as the accepting side has it, and what polls that side.
@@ -375,7 +393,7 @@ fn addresses_are_told_apart() {
         "/ip4/1.2.3.4/udp/5/webrtc-direct/{hash}/p2p/{peer}/p2p-circuit"
     )));
     assert!(!dialable("/ip4/1.2.3.4/udp/5/webrtc-direct"));
-    let listenable = |address: &str| is_listen_address(&address.parse().unwrap());
+    let listenable = |address: &str| listen_target(&address.parse().unwrap()).is_some();
     assert!(listenable("/ip4/0.0.0.0/udp/0/webrtc-direct"));
     assert!(!listenable("/ip4/0.0.0.0/udp/0/quic-v1"));
     assert!(!listenable(&format!(
@@ -406,5 +424,38 @@ async fn one_dial_after_the_other_works() {
         let _echo = echo(bob.accepted().await.muxer);
         assert_works(&mut muxer).await;
         close(muxer).await;
+    }
+}
+
+#[tokio::test]
+async fn libp2ps_own_implementation_is_dialed_and_dials() {
+    for dials in [true, false] {
+        let (mut ours, mut theirs) = (
+            Node::new().await,
+            Node::listening_on("/ip4/127.0.0.1/udp/0/webrtc-direct", foreign()).await,
+        );
+        let (dialer, listener) = match dials {
+            true => (&mut ours, &mut theirs),
+            false => (&mut theirs, &mut ours),
+        };
+        for _ in 0..5 {
+            let (peer, mut muxer) = dialer.dial(&listener.address).await.unwrap();
+            let incoming = over(&mut muxer, listener.accepted()).await;
+            assert_eq!((peer, incoming.peer), (listener.peer, dialer.peer));
+            let _echo = echo(incoming.muxer);
+            let (mut read, mut write) = open(&mut muxer).await.split();
+            let mut back = vec![0; 40_000];
+            let there = async {
+                for n in 0..10 {
+                    write.write_all(&[n; 4000]).await?;
+                    write.flush().await?;
+                }
+                Ok(())
+            };
+            let both = future::try_join(there, read.read_exact(&mut back));
+            let came = timeout(5 * SECOND, over(&mut muxer, both)).await;
+            came.expect("an answer in time").unwrap();
+            assert!((0..10).all(|n| back[usize::from(n) * 4000..][..4000] == [n; 4000]));
+        }
     }
 }

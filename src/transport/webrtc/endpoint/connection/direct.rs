@@ -1,0 +1,64 @@
+//! How a connection is set up that was dialed by an address (libp2p's specification "WebRTC Direct"): both ends
+//! know beforehand what a description would say.
+
+use std::{net::SocketAddr, time::Instant};
+
+use libp2p_webrtc_utils::Fingerprint;
+use str0m::{Candidate, IceCreds, channel::ChannelConfig, config};
+
+use super::{Connection, Ingredients, PATH_TIMEOUT, Phase, Role};
+
+/// SCTP's number of the channel over which both ends prove who they are.
+const NOISE_STREAM: u16 = 0;
+
+impl Connection {
+    /// Dials an address, whose certificate has that fingerprint, or lets in who dialed us.
+    pub(in super::super) fn direct(
+        now: Instant,
+        ingredients: Ingredients,
+        credentials: IceCreds,
+        dialed: Option<(SocketAddr, Fingerprint)>,
+    ) -> Self {
+        let is_dialer = dialed.is_some();
+        let role = match is_dialer {
+            true => Role::Offerer,
+            false => Role::Answerer,
+        };
+        let mut connection = Self::new(now, role, ingredients);
+        connection.phase = Phase::Connecting { has_path: false };
+        connection.phase_ends = now + PATH_TIMEOUT;
+        connection.is_held = is_dialer;
+        // The engine wants to expect one also where it is not to look at it.
+        let (target, expected) = dialed.unzip();
+        let expected = expected.unwrap_or(Fingerprint::FF).to_multihash();
+        let target = target.and_then(|target| Candidate::host(target, "udp").ok());
+        connection.noise = connection.run(|rtc| {
+            target.map(|target| rtc.add_remote_candidate(target));
+            let mut api = rtc.direct_api();
+            api.set_ice_lite(!is_dialer);
+            api.set_ice_controlling(is_dialer);
+            api.set_remote_ice_credentials(credentials);
+            api.set_remote_fingerprint(config::Fingerprint {
+                hash_func: "sha-256".to_owned(),
+                bytes: expected.digest().to_vec(),
+            });
+            api.start_dtls(is_dialer)?;
+            api.start_sctp(is_dialer);
+            Ok(api.create_data_channel(ChannelConfig {
+                negotiated: Some(NOISE_STREAM),
+                ..ChannelConfig::default()
+            }))
+        });
+        if let Some(noise) = connection.noise {
+            connection.channels.insert(noise);
+        }
+        connection
+    }
+
+    /// What the other end's certificate has shown.
+    pub(in super::super) fn remote_fingerprint(&mut self) -> Option<Fingerprint> {
+        let shown = self.run(|rtc| Ok(rtc.direct_api().remote_dtls_fingerprint().cloned()))??;
+        let digest = shown.bytes.try_into().ok()?;
+        Some(Fingerprint::raw(digest))
+    }
+}

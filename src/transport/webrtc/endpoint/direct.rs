@@ -1,0 +1,275 @@
+//! Who dials by an address, in libp2p's specification "WebRTC Direct": no signal announces it, both ends use one
+//! made-up name as user and password, and who they are is proven once DTLS is up. So the first that is heard
+//! of somebody is a STUN request that anybody may have sent in anybody's name. Its source is asked back, by one
+//! request that is no longer, and only who answers that gets a connection.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use ::stun::{
+    agent::TransactionId,
+    attributes::{ATTR_ICE_CONTROLLED, ATTR_PRIORITY, ATTR_USERNAME, RawAttribute},
+    fingerprint::FINGERPRINT,
+    integrity::MessageIntegrity,
+    message::{BINDING_REQUEST, Message},
+};
+use libp2p_webrtc_utils::Fingerprint;
+use rand::{RngExt, distr::Alphanumeric};
+use str0m::IceCreds;
+
+use super::{
+    AddressChange, ChannelId, Connection, Endpoint, Event, Key, Transmit,
+    demux::{self, Kind, Pair},
+    stun::decode,
+};
+use crate::{config::Limits, reach::Reach};
+
+/// What every name begins with, as user and as password.
+const PREFIX: &str = "libp2p+webrtc+v1/";
+
+/// How many random characters follow in ours: 142 bits, where ICE wants 128 of a password (RFC 8445, section 5.3),
+/// and no more, for `is` panics at a user name of more than 128 bytes (`stun_client_binding_request`).
+const RANDOM_LEN: usize = 24;
+
+/// How long a source may take to answer: longer than any path.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often one is asked within that time, for requests and answers are lost.
+const MAX_ASKED: u8 = 3;
+
+/// What the one who is asked for a nomination is told of our address: that it is a host's (RFC 8445, section 5.1.2).
+const PRIORITY: u32 = 2_130_706_431;
+
+#[derive(Debug, Default)]
+pub(super) struct Strangers {
+    /// Their connections in set-up, at most [`Limits::DIRECT_SETUPS`].
+    setups: HashSet<Key>,
+    /// At most [`Limits::DIRECT_SOURCES`].
+    sources: HashMap<Pair, Source>,
+    /// The same, the oldest first.
+    order: VecDeque<Pair>,
+}
+
+/// Who has not answered yet.
+#[derive(Debug)]
+struct Source {
+    name: String,
+    /// What it sent.
+    request: Vec<u8>,
+    asked: demux::TransactionId,
+    times: u8,
+    until: Instant,
+}
+
+impl Strangers {
+    /// A set-up is over.
+    pub(super) fn on_set_up(&mut self, key: Key) {
+        self.setups.remove(&key);
+    }
+
+    /// What to ask the source of `request`, if it is to be asked.
+    fn ask(&mut self, now: Instant, pair: Pair, request: &[u8]) -> Option<Vec<u8>> {
+        let name = name_of(request)?;
+        let known = self.sources.remove(&pair).filter(|it| it.until > now);
+        let times = known.as_ref().map_or(0, |it| it.times);
+        let transaction = TransactionId::new();
+        let question = question(&name, transaction);
+        let question = question.filter(|it| times < MAX_ASKED && it.len() <= request.len());
+        let source = match (question.is_some(), known) {
+            (true, known) => Source {
+                name,
+                request: request.to_vec(),
+                asked: transaction.0,
+                times: times + 1,
+                until: known.map_or(now + PATIENCE, |it| it.until),
+            },
+            (false, known) => known?,
+        };
+        self.order.retain(|it| *it != pair);
+        self.order.push_back(pair);
+        self.sources.insert(pair, source);
+        while self.order.len() > Limits::DIRECT_SOURCES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.sources.remove(&oldest);
+        }
+        question
+    }
+
+    /// The source that has answered, if it has.
+    fn answered(
+        &mut self,
+        now: Instant,
+        pair: &Pair,
+        transaction: demux::TransactionId,
+        response: &[u8],
+    ) -> Option<Source> {
+        let source = self.sources.get(pair)?;
+        let is_answer = source.asked == transaction
+            && source.until > now
+            && is_by(&source.name, &mut decode(response)?);
+        is_answer.then(|| self.order.retain(|it| it != pair));
+        is_answer.then(|| self.sources.remove(pair))?
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn is_empty(&self) -> bool {
+        self.setups.is_empty()
+    }
+}
+
+impl Endpoint {
+    /// Lets in from now on who dials one of our addresses.
+    pub(in super::super) fn let_strangers_in(&mut self) {
+        self.strangers = Some(Strangers::default());
+    }
+
+    /// Lets nobody in any more.
+    pub(in super::super) fn turn_strangers_away(&mut self) {
+        self.strangers = None;
+    }
+
+    /// Dials an address, whose other end has a certificate with this fingerprint. The caller ends the connection by
+    /// [`Self::release`].
+    pub(in super::super) fn dial_address(
+        &mut self,
+        now: Instant,
+        target: SocketAddr,
+        fingerprint: Fingerprint,
+    ) -> Key {
+        let random = rand::rng().sample_iter(Alphanumeric).take(RANDOM_LEN);
+        let name: String = PREFIX.chars().chain(random.map(char::from)).collect();
+        self.make_direct(now, &name, Some((target, fingerprint)))
+    }
+
+    /// Over which channel both ends prove who they are, and the fingerprints of our certificate and theirs.
+    pub(in super::super) fn noise(
+        &mut self,
+        key: Key,
+    ) -> Option<(ChannelId, Fingerprint, Fingerprint)> {
+        let ours = Fingerprint::from_certificate(&self.certificate.certificate);
+        let connection = self.connections.get_mut(&key)?;
+        Some((connection.noise?, ours, connection.remote_fingerprint()?))
+    }
+
+    /// Sees to datagrams of those who have not shown yet that they are where they seem to be. Whether this was
+    /// one.
+    pub(super) fn meet(
+        &mut self,
+        now: Instant,
+        pair: Pair,
+        kind: &Kind<'_>,
+        datagram: &[u8],
+    ) -> bool {
+        let Some(strangers) = &mut self.strangers else {
+            return false;
+        };
+        match *kind {
+            Kind::Request { ufrag, .. } => {
+                let known = self.demux.of_user(ufrag);
+                if known.is_some_and(|key| self.demux.is_known(&pair, key)) {
+                    return false;
+                }
+                let has_room = known.is_some() || strangers.setups.len() < Limits::DIRECT_SETUPS;
+                let question = has_room.then(|| strangers.ask(now, pair, datagram));
+                if let Some(contents) = question.flatten() {
+                    let (source, destination) = pair;
+                    self.outputs.send(Transmit {
+                        source,
+                        destination,
+                        contents,
+                    });
+                }
+                true
+            }
+            Kind::Response { transaction, .. } => {
+                let answered = strangers.answered(now, &pair, transaction, datagram);
+                answered
+                    .map(|source| self.admit(now, pair, source))
+                    .is_some()
+            }
+            Kind::Dtls | Kind::Other => false,
+        }
+    }
+
+    /// Passes on what a source sent first.
+    fn admit(&mut self, now: Instant, pair: Pair, source: Source) {
+        let known = self.demux.of_user(&source.name);
+        let key = known.unwrap_or_else(|| self.make_direct(now, &source.name, None));
+        self.with(now, key, |connection| {
+            connection.handle_datagram(now, pair, &source.request);
+        });
+    }
+
+    fn make_direct(
+        &mut self,
+        now: Instant,
+        name: &str,
+        dialed: Option<(SocketAddr, Fingerprint)>,
+    ) -> Key {
+        let credentials = IceCreds {
+            ufrag: name.to_owned(),
+            pass: name.to_owned(),
+        };
+        let mut engine = self.engine(now, dialed.is_some());
+        engine
+            .direct_api()
+            .set_local_ice_credentials(credentials.clone());
+        let ingredients = self.ingredients(None, Reach::Machine, engine);
+        let key = ingredients.key;
+        let connection = Connection::direct(now, ingredients, credentials, dialed);
+        self.connections.insert(key, connection);
+        let strangers = self.strangers.as_mut().filter(|_| dialed.is_none());
+        strangers.map(|strangers| strangers.setups.insert(key));
+        self.with(now, key, |connection| connection.handle_timeout(now));
+        key
+    }
+
+    /// Tells that we can be dialed at an address, or not any more.
+    pub(super) fn tell_listening(&mut self, change: AddressChange) {
+        if self.strangers.is_some() {
+            self.outputs.events.push_back(Event::Address(change));
+        }
+    }
+}
+
+/// The name that a request is for and by, if it is one that begins a connection.
+fn name_of(request: &[u8]) -> Option<String> {
+    let mut message = decode(request)?;
+    let users = message.attributes.get(ATTR_USERNAME).0.value;
+    let (ours, theirs) = std::str::from_utf8(&users).ok()?.split_once(':')?;
+    let is_ice_char = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
+    let is_name = ours == theirs && ours.starts_with(PREFIX) && ours.bytes().all(is_ice_char);
+    (is_name && is_by(ours, &mut message)).then(|| ours.to_owned())
+}
+
+/// Whether who sent a message knows the password.
+fn is_by(password: &str, message: &mut Message) -> bool {
+    let key = MessageIntegrity::new_short_term_integrity(password.to_owned());
+    key.check(message).is_ok()
+}
+
+/// A check of the path to the user of this name, as ICE makes it.
+pub(super) fn question(name: &str, transaction: TransactionId) -> Option<Vec<u8>> {
+    let attribute = |typ, value: Vec<u8>| {
+        let length = u16::try_from(value.len()).unwrap_or_default();
+        Box::new(RawAttribute { typ, length, value })
+    };
+    let key = MessageIntegrity::new_short_term_integrity(name.to_owned());
+    let mut message = Message::new();
+    message
+        .build(&[
+            Box::new(transaction),
+            Box::new(BINDING_REQUEST),
+            attribute(ATTR_USERNAME, format!("{name}:{name}").into()),
+            attribute(ATTR_PRIORITY, PRIORITY.to_be_bytes().into()),
+            attribute(ATTR_ICE_CONTROLLED, rand::rng().random::<[u8; 8]>().into()),
+            Box::new(key),
+            Box::new(FINGERPRINT),
+        ])
+        .ok()?;
+    Some(message.raw)
+}

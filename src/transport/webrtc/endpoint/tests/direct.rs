@@ -1,0 +1,296 @@
+//! Those who dial an address, and those who do as if.
+
+use ::stun::{
+    agent::TransactionId,
+    fingerprint::FINGERPRINT,
+    integrity::MessageIntegrity,
+    message::{BINDING_SUCCESS, Message},
+};
+use libp2p_webrtc_utils::Fingerprint;
+
+use super::{
+    super::{direct::question, stun::decode},
+    *,
+};
+use crate::config::Limits;
+
+/// The second end lets strangers in.
+fn lab(seed: u64) -> Lab {
+    let mut lab = Lab::new(seed);
+    lab.ends[1].endpoint.let_strangers_in();
+    lab
+}
+
+impl Lab {
+    fn dial_address(&mut self, from: usize, to: usize) -> Key {
+        let certificate = &self.ends[to].endpoint.certificate.certificate;
+        let fingerprint = Fingerprint::from_certificate(certificate);
+        let (now, target) = (self.now, address(to, 0));
+        let endpoint = &mut self.ends[from].endpoint;
+        let key = endpoint.dial_address(now, target, fingerprint);
+        self.collect(from);
+        key
+    }
+
+    fn connect_directly(&mut self, from: usize, to: usize) -> (Key, Key) {
+        let ours = self.dial_address(from, to);
+        let has_come = |lab: &mut Self| !lab.ends[to].incoming.is_empty();
+        assert!(self.run_until(SECOND * 20, has_come));
+        let is_up = |lab: &mut Self| lab.status(from, ours) == Status::Connected;
+        assert!(self.run_until(SECOND * 20, is_up));
+        (ours, self.ends[to].incoming.pop_front().unwrap())
+    }
+}
+
+#[test]
+fn who_dials_an_address_is_connected_and_both_see_each_others_certificate() {
+    let mut lab = lab(1);
+    let (a, b) = lab.connect_directly(0, 1);
+    let [at_a, at_b] = [(0, a), (1, b)].map(|(n, key)| lab.ends[n].endpoint.noise(key).unwrap());
+    assert_eq!((at_a.1, at_a.2), (at_b.2, at_b.1));
+    lab.release_channel(0, a, at_a.0);
+    lab.release_channel(1, b, at_b.0);
+    lab.finish((0, a), (1, b));
+}
+
+#[test]
+fn the_channel_of_the_proof_can_be_used_and_then_closed_by_both() {
+    for seed in 0..20 {
+        let mut lab = lab(seed);
+        let (a, b) = lab.connect_directly(0, 1);
+        let [(at_a, ..), (at_b, ..)] =
+            [(0, a), (1, b)].map(|(n, key)| lab.ends[n].endpoint.noise(key).unwrap());
+        for ((n, key, from), (m, other, to)) in [
+            ((1, b, at_b), (0, a, at_a)),
+            ((0, a, at_a), (1, b, at_b)),
+            ((1, b, at_b), (0, a, at_a)),
+        ] {
+            assert!(
+                lab.run_until(SECOND, |lab| lab.write(n, key, from, b"proof")
+                    == Write::Taken(5))
+            );
+            let has_come = |lab: &mut Lab| lab.read(m, other, to, &mut [0; 5]) == Read::Bytes(5);
+            assert!(lab.run_until(SECOND, has_come), "seed {seed}");
+        }
+        lab.write(0, a, at_a, b"end");
+        lab.write(1, b, at_b, b"end");
+        lab.release_channel(0, a, at_a);
+        lab.release_channel(1, b, at_b);
+        lab.finish((0, a), (1, b));
+    }
+}
+
+#[test]
+fn an_address_is_dialed_where_datagrams_are_lost_and_doubled() {
+    for seed in 0..30 {
+        let mut lab = lab(seed);
+        (lab.loss, lab.duplication) = (0.1, 0.1);
+        lab.delay = MS * 20..MS * 40;
+        let (a, b) = lab.connect_directly(0, 1);
+        (lab.loss, lab.duplication) = (0.0, 0.0);
+        lab.release(0, a);
+        lab.release(1, b);
+        lab.assert_empty();
+    }
+}
+
+#[test]
+fn who_has_another_certificate_than_the_address_says_is_not_connected() {
+    let mut lab = lab(1);
+    let (now, target) = (lab.now, address(1, 0));
+    let endpoint = &mut lab.ends[0].endpoint;
+    let key = endpoint.dial_address(now, target, Fingerprint::FF);
+    lab.collect(0);
+    let closed = Status::Closed(Closed::Protocol);
+    assert!(lab.run_until(SECOND * 5, |lab| lab.status(0, key) == closed));
+    lab.release(0, key);
+    lab.run(SECOND);
+    while let Some(come) = lab.ends[1].incoming.pop_front() {
+        lab.release(1, come);
+    }
+    lab.assert_empty();
+}
+
+#[test]
+fn an_idle_connection_that_was_dialed_lasts_and_ends_when_the_other_side_vanishes() {
+    for vanishes in [0, 1] {
+        let mut lab = lab(1);
+        let (a, b) = lab.connect_directly(0, 1);
+        lab.run(SECOND * 120);
+        let ends = [(0, a), (1, b)];
+        for (n, key) in ends {
+            assert_eq!(lab.status(n, key), Status::Connected);
+        }
+        lab.ends[vanishes].is_cut = true;
+        lab.run(SECOND * 10);
+        let (n, key) = ends[1 - vanishes];
+        assert_eq!(lab.status(n, key), Status::Closed(Closed::Silent));
+        for (n, key) in ends {
+            lab.release(n, key);
+        }
+        lab.assert_empty();
+    }
+}
+
+/// Somebody outside of the lab, by number.
+fn stranger(n: usize) -> SocketAddr {
+    format!("9.1.{}.{}:4000", n / 250, n % 250).parse().unwrap()
+}
+
+fn name(n: usize) -> String {
+    format!("libp2p+webrtc+v1/{n:06}")
+}
+
+impl Lab {
+    /// A datagram arrives at the end that lets strangers in. What is sent to where it came from.
+    fn arrives(&mut self, from: SocketAddr, datagram: &[u8]) -> Vec<Vec<u8>> {
+        let now = self.now;
+        let endpoint = &mut self.ends[1].endpoint;
+        endpoint.handle_datagram(now, address(1, 0), from, datagram);
+        let sent = std::iter::from_fn(|| endpoint.poll_transmit());
+        let sent = sent.map(|transmit| {
+            assert_eq!(transmit.destination, from);
+            transmit.contents
+        });
+        sent.collect()
+    }
+
+    /// A stranger sends a request, and answers what it is asked then.
+    fn comes(&mut self, n: usize) {
+        let asked = self.arrives(stranger(n), &request(&name(n)));
+        if let [asked] = &asked[..] {
+            self.arrives(stranger(n), &answer(&name(n), asked));
+        }
+    }
+}
+
+fn request(name: &str) -> Vec<u8> {
+    question(name, TransactionId::new()).unwrap()
+}
+
+fn answer(name: &str, asked: &[u8]) -> Vec<u8> {
+    let mut message = Message::new();
+    let key = MessageIntegrity::new_short_term_integrity(name.to_owned());
+    message
+        .build(&[
+            Box::new(decode(asked).unwrap().transaction_id),
+            Box::new(BINDING_SUCCESS),
+            Box::new(key),
+            Box::new(FINGERPRINT),
+        ])
+        .unwrap();
+    message.raw
+}
+
+#[test]
+fn a_forged_source_is_asked_three_times_by_no_more_bytes_and_gets_no_connection() {
+    let mut lab = lab(1);
+    for _ in 0..2 {
+        let asked: Vec<_> = (0..10)
+            .flat_map(|_| lab.arrives(stranger(1), &request(&name(1))))
+            .collect();
+        let (len, longest) = (request(&name(1)).len(), asked.iter().map(Vec::len).max());
+        println!(
+            "10 requests of {len} bytes: {} questions of {longest:?}",
+            asked.len()
+        );
+        assert_eq!(asked.len(), 3);
+        assert!(longest <= Some(len));
+        // Somebody else cannot answer for it, nor with another password.
+        let last = &asked[2];
+        for (from, answer) in [
+            (2, answer(&name(1), last)),
+            (1, answer(&name(2), last)),
+            (1, answer(&name(1), &asked[0])),
+        ] {
+            assert!(lab.arrives(stranger(from), &answer).is_empty());
+        }
+        assert!(!lab.ends[1].endpoint.has_connections());
+        lab.now += SECOND * 2;
+    }
+}
+
+#[test]
+fn who_answers_in_time_gets_a_connection() {
+    for (after, comes) in [(1999, true), (2000, false)] {
+        let mut lab = lab(1);
+        let asked = lab.arrives(stranger(1), &request(&name(1)));
+        lab.now += MS * after;
+        let sent = lab.arrives(stranger(1), &answer(&name(1), &asked[0]));
+        assert_eq!(lab.ends[1].endpoint.has_connections(), comes);
+        assert_eq!(!sent.is_empty(), comes, "what it sent first is answered");
+        lab.run(SECOND * 10);
+        lab.ends[1].endpoint.assert_empty();
+    }
+}
+
+#[test]
+fn requests_that_do_not_begin_a_connection_are_not_answered() {
+    let mut lab = lab(1);
+    let mut changed = request(&name(1));
+    changed[40] ^= 1;
+    let long = |len: usize| request(&format!("libp2p+webrtc+v1/{}", "x".repeat(len - 17)));
+    for (request, is_asked) in [
+        (request(&name(1)), true),
+        (long(234), true),
+        (long(235), true),
+        (long(236), false), // 552 bytes, more than every path carries
+        (request("another"), false),
+        (request("libp2p+webrtc+v1/a\nb"), false),
+        (request("libp2p+webrtc+v1/ä"), false),
+        (changed, false),
+        (request(&name(1))[..60].to_vec(), false),
+    ] {
+        lab.now += SECOND * 3;
+        let asked = lab.arrives(stranger(1), &request);
+        assert_eq!(!asked.is_empty(), is_asked, "{}", request.len());
+    }
+}
+
+#[test]
+fn so_many_strangers_are_set_up_at_a_time() {
+    let mut lab = lab(1);
+    for n in 1..Limits::DIRECT_SETUPS {
+        lab.comes(n);
+    }
+    for there in [399, 400, 400] {
+        assert_eq!(lab.ends[1].endpoint.connections.len(), there);
+        let n = lab.ends[1].endpoint.next_key as usize;
+        lab.comes(1000 + n);
+    }
+    // Those who do not go on make room for others.
+    lab.run(SECOND * 6);
+    lab.comes(0);
+    assert_eq!(lab.ends[1].endpoint.connections.len(), 1);
+    lab.run(SECOND * 6);
+    lab.ends[1].endpoint.assert_empty();
+}
+
+#[test]
+fn so_many_sources_are_remembered() {
+    let most = Limits::DIRECT_SOURCES;
+    for others in [most - 2, most - 1, most] {
+        let mut lab = lab(1);
+        let asked = lab.arrives(stranger(0), &request(&name(0)));
+        for n in 1..=others {
+            assert_eq!(lab.arrives(stranger(n), &request(&name(n))).len(), 1);
+        }
+        lab.arrives(stranger(0), &answer(&name(0), &asked[0]));
+        let is_remembered = lab.ends[1].endpoint.has_connections();
+        assert_eq!(is_remembered, others < most, "{others}");
+    }
+}
+
+#[test]
+fn nobody_is_let_in_any_more() {
+    let mut lab = lab(1);
+    let (a, b) = lab.connect_directly(0, 1);
+    lab.ends[1].endpoint.turn_strangers_away();
+    assert!(lab.arrives(stranger(1), &request(&name(1))).is_empty());
+    let noise = |lab: &mut Lab, n: usize, key| lab.ends[n].endpoint.noise(key).unwrap().0;
+    for (n, key) in [(0, a), (1, b)] {
+        let noise = noise(&mut lab, n, key);
+        lab.release_channel(n, key, noise);
+    }
+    lab.finish((0, a), (1, b));
+}
