@@ -350,3 +350,20 @@ async fn a_node_leaves_out_its_own_address_in_its_bootstrap() {
     );
     other.interrupt().await;
 }
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn soak_fails_to_introduce_nobody_and_leaves_nothing_behind() {
+    let (status, lines) = Process::start("soak", &["--minutes", "0.2"]).end().await;
+    assert!(status.success(), "{lines:#?}");
+    let figure = |name: &str| -> usize {
+        let words = lines.last().unwrap().split(' ');
+        let mut values = words.filter_map(|word| word.strip_prefix(name)?.strip_prefix('='));
+        let value = values.next().and_then(|value| value.parse().ok());
+        value.unwrap_or_else(|| panic!("no {name} in {lines:#?}"))
+    };
+    assert!(figure("introductions") > 0, "{lines:#?}");
+    assert_eq!(figure("failed"), 0, "{lines:#?}");
+    assert_eq!(figure("fds_end"), figure("fds_start"), "{lines:#?}");
+    assert_eq!(figure("tasks_end"), 0, "{lines:#?}");
+}
