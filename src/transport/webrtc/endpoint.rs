@@ -38,6 +38,7 @@ use crate::{
     signaling::{Command, Notice, SetupId},
 };
 
+mod association;
 mod channels;
 mod connection;
 mod demux;
@@ -45,6 +46,7 @@ mod description;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
 pub(crate) mod fuzz;
+mod guard;
 mod outputs;
 mod relays;
 mod stun;
@@ -96,7 +98,7 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// `None` if no certificate could be made.
     pub(super) fn new() -> Option<Self> {
-        let crypto = str0m::crypto::from_feature_flags();
+        let crypto = guard::crypto();
         let certificate = crypto.dtls_provider.generate_certificate()?;
         Some(Self {
             crypto: Arc::new(crypto),

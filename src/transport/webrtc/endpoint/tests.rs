@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod addresses;
+mod associations;
 mod foreign;
 mod life;
 mod limits;
