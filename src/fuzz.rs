@@ -7,7 +7,7 @@ use libp2p::identity::Keypair;
 
 pub use crate::exchange::fuzz::{core, cores};
 #[cfg(feature = "webrtc")]
-pub use crate::transport::fuzz::setup;
+pub use crate::transport::fuzz::{association, setup};
 use crate::{
     error::ProtocolError,
     message::{Envelope, Frame, Seal},
@@ -114,6 +114,12 @@ mod tests {
     #[test]
     fn signal() {
         replay("signal", super::signal);
+    }
+
+    #[cfg(feature = "webrtc")]
+    #[test]
+    fn association() {
+        replay("association", super::association);
     }
 
     #[cfg(feature = "webrtc")]

@@ -39,6 +39,7 @@ use crate::{
     signaling::{Command, Notice, SetupId},
 };
 
+mod association;
 mod channels;
 mod connection;
 mod demux;
@@ -47,6 +48,7 @@ mod direct;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
 pub(crate) mod fuzz;
+mod guard;
 mod outputs;
 mod relays;
 mod stun;
@@ -111,7 +113,7 @@ impl Endpoint {
 
     pub(super) fn with_certificate(certificate: DtlsCert) -> Self {
         Self {
-            crypto: Arc::new(str0m::crypto::from_feature_flags()),
+            crypto: Arc::new(guard::crypto()),
             certificate,
             addresses: BTreeMap::new(),
             stun: Stun::default(),

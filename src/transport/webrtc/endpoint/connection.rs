@@ -535,6 +535,11 @@ impl Connection {
         self.channels.foreign()
     }
 
+    /// Has the engine look for something to do.
+    pub(super) fn prod(&mut self, now: Instant) {
+        self.tick(now);
+    }
+
     pub(super) fn panic_inside(&mut self) {
         self.run::<()>(|_| panic!("a bug of the engine"));
     }

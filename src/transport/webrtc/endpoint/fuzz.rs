@@ -10,6 +10,7 @@ use std::{
 use if_watch::IpNet;
 use libp2p::PeerId;
 
+pub use super::association::fuzz::association;
 use super::{ChannelId, Endpoint, Event, Key};
 use crate::{
     reach::Reach,

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod addresses;
+mod associations;
 mod direct;
 mod foreign;
 mod life;

@@ -1,0 +1,611 @@
+//! What a remote may ask of the SCTP engine. This sees each packet that DTLS has decrypted and each that it is to
+//! encrypt, and says which of the former the engine may have. It knows SCTP (RFC 9260, 6525 and 8831) and where the
+//! engine lets itself be exhausted; it has no clock, and knows neither whose association it is nor DTLS.
+//!
+//! SCTP is inside DTLS, so that whoever is at the other end has shown its certificate. But this can be any stranger,
+//! and `sctp-proto` 0.10.8 believes what it says:
+//!
+//! - association/mod.rs:1355 `retire_stream` and 3332 `reset_streams_if_any`: a request that resets no stream by name
+//!   resets all, and each repetition adds as many events and boundaries as there are streams with something unread.
+//! - 3332 `reset_streams_if_any`: for each reset that is done there is one of our own, kept until it is answered, if it
+//!   ever is (`reconfigs`, `reconfig_reset_streams`, `control_queue`; and `closed_stream_ids` in `str0m` 0.25.0,
+//!   channel.rs:307 `do_allocations`, which looks for an id among them over and over once there is none).
+//! - 2377 `validate_deferred_reset_data`: what comes on a stream whose reset cannot be done yet is put together anew,
+//!   all of it, for each chunk.
+//! - 2425 `handle_data` and queue/reassembly_queue.rs: chunks without data cost no credit and some thousand bytes; those
+//!   with one byte cost as many, and one byte of credit. Without credit, whatever is below the highest number is taken.
+//!   All that is kept is gone through for each chunk, and so are all streams.
+//! - 3487 `get_or_create_stream`: there is no bound for streams.
+//! - 3017 `process_selective_ack`: each block is gone through, also when all of them are the same.
+//! - endpoint/mod.rs:408 `handle_first_packet`: each INIT with a new tag is remembered.
+//! - 1861 `handle_heartbeat`: all of a packet's heartbeats are answered, each by a packet.
+//!
+//! Nothing is taken for granted that only the remote says: what has arrived is what the engine acknowledges, what is
+//! read is what it gives credit for, and what is reset is what it answers.
+
+use std::collections::VecDeque;
+
+use self::chunks::{Chunk, Data, Fragment, HEADER, Reconfig, Reset, Sack};
+use super::channels::Channels;
+
+mod chunks;
+#[cfg(any(test, fuzzing))]
+#[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
+pub(crate) mod fuzz;
+#[cfg(any(test, fuzzing))]
+#[cfg_attr(fuzzing, allow(dead_code))]
+pub(super) mod sample;
+#[cfg(test)]
+mod tests;
+
+/// How far ahead of the first chunk that is missing others may be. A whole window (1 MiB) of full ones are 900. Those
+/// beyond it are dropped, and come again. The engine goes through all of them for each that comes.
+pub(super) const AHEAD: usize = 2048;
+
+/// For how many of them there is room when none is missing: those of two packets.
+const USUAL: usize = 256;
+
+/// From which length on, in bytes, the engine's window of 1 MiB bounds how many chunks it keeps: 4096.
+pub(super) const SMALL: u16 = 256;
+
+/// How many chunks below that length may come while the engine does not say that it has nothing unread. That is when
+/// one is missing, or on a stream that we have closed and the other side not yet, and an honest one has sent some
+/// hundreds until then. At 1 kB each at most, they cost what ten connections in set-up do. More end the connection.
+pub(super) const HELD: usize = 8192;
+
+/// What may be unread forever, in bytes, for it is on a stream that was closed at both ends at the same time.
+const LEFT: u32 = 1024;
+
+/// The most credit that the engine gives, in bytes (str0m, sctp/snap.rs:24).
+const CREDIT: u32 = 1024 * 1024;
+
+/// Into how many fragments a message may be cut: one of 64 KiB, the longest that we take, into those that an IPv4 path
+/// of 576 bytes carries are 140. More end the connection.
+pub(super) const FRAGMENTS: usize = 256;
+
+/// How many streams may be open that the other side has opened: twice as many as channels, for some of these are
+/// closed at our end and not yet at the other. More end the connection.
+pub(super) const FOREIGN: usize = 2 * Channels::MAX_FOREIGN;
+
+/// How many streams the other side may send on that were for us to open (RFC 8832, section 6) and are not open: what
+/// was on its way when we closed them. More end the connection.
+pub(super) const UNINVITED: usize = 64;
+
+/// How many streams we may have opened that the other side has not closed yet, if it ever does: each is an id
+/// less for the next ones, of 32,768. Nobody has so many open. With more, the connection ends.
+pub(super) const OURS: usize = 8192;
+
+/// How many resets of our own, and of how many streams, may wait for the other side to answer those before. An
+/// implementation that resets a stream at a time closes a thousand at once. Further requests are dropped, and come again.
+pub(super) const RESETS: usize = 1024;
+pub(super) const RESET_STREAMS: usize = FOREIGN;
+
+/// How many bytes of requests may wait for what was sent before them: 600 of one stream, or eight of as many as fit
+/// into a packet. Others are dropped, and come again.
+pub(super) const WAITING: usize = 16 * 1024;
+
+/// How many packets a handshake may take, both sides' and those that are sent again in the ten seconds that it has.
+/// Others are dropped.
+pub(super) const HANDSHAKE: usize = 32;
+
+/// Why a connection has to end: what no sound implementation sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Violation {
+    /// A chunk without data (RFC 9260, section 6.2, has it end the association).
+    NoData,
+    /// Two chunks have the same number.
+    Renumbered,
+    /// A message is not complete when another one begins, or a stream is reset.
+    Torn,
+    TooManyFragments,
+    TooManyStreams,
+    /// More small chunks than [`HELD`].
+    Hoarded,
+    /// The first number was another one.
+    FarAhead,
+    /// Asks not to wait for data: all channels are reliable.
+    Skipped,
+    /// Acknowledges something twice.
+    Blocks,
+    /// Resets all streams, and so those that it has never used.
+    ResetsAll,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The engine may have it as it is.
+    Pass,
+    /// The engine must not see it. What is good in it follows by [`Association::poll`].
+    Drop,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opener {
+    Us,
+    Them,
+    /// Nobody: the other side uses what is ours to open.
+    Nobody,
+}
+
+#[derive(Debug)]
+struct Stream {
+    id: u16,
+    opener: Opener,
+    /// The next message that can be read.
+    next: u16,
+    /// Whether one is missing, so that what follows is never read.
+    is_torn: bool,
+}
+
+/// Those of a packet, with their bytes: a response and a request are sometimes two chunks.
+type Reconfigs<'a> = [Option<(&'a [u8], Reconfig<'a>)>; 2];
+
+/// A request on its way to the engine, or what has to stay behind one: who knows that a reset is done uses the stream
+/// anew, and the request would reset it again.
+#[derive(Debug)]
+struct Waiting {
+    request: Option<Request>,
+    packet: Vec<u8>,
+    /// Whether the engine has it.
+    is_asked: bool,
+}
+
+#[derive(Debug)]
+struct Request {
+    number: u32,
+    last_tsn: u32,
+    streams: Vec<u16>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Association {
+    /// Whether the streams with even ids are ours to open.
+    is_even_ours: bool,
+    violation: Option<Violation>,
+    handshake: usize,
+    /// Whether data was sent, in either direction.
+    is_up: bool,
+    /// The number of the chunk that the engine waits for, where `ahead` begins.
+    next: Option<u32>,
+    /// What the engine has acknowledged last.
+    acknowledged: Option<u32>,
+    /// What has come and is not acknowledged.
+    ahead: VecDeque<Option<Fragment>>,
+    /// The last that is acknowledged.
+    last: Option<Fragment>,
+    /// The message that is not complete there: in how many fragments and bytes.
+    fragments: usize,
+    partial: u32,
+    /// Small chunks since the engine had nothing unread.
+    small: usize,
+    /// Bytes that the engine has got since it was last idle.
+    fresh: u32,
+    is_idle: bool,
+    /// All that are open, by id.
+    streams: Vec<Stream>,
+    /// What is left of packets that held a request.
+    rests: VecDeque<Vec<u8>>,
+    waiting: VecDeque<Waiting>,
+    /// The last request that the engine has done what it asks for.
+    done: Option<u32>,
+    /// Those done that made requests of our own, in turn, and of how many streams, until these are sent.
+    resets: VecDeque<(u32, usize)>,
+    /// The last chunk that opened a channel of ours.
+    opened: Option<u32>,
+}
+
+impl Association {
+    /// Whether we are the DTLS client, whose streams have even ids (RFC 8832, section 6).
+    pub(super) fn set_client(&mut self, is_client: bool) {
+        self.is_even_ours = is_client;
+    }
+
+    /// Why it has to end.
+    pub(super) fn violation(&self) -> Option<Violation> {
+        self.violation
+    }
+
+    /// A packet has come.
+    pub(super) fn receive(&mut self, packet: &[u8]) -> Verdict {
+        if self.violation.is_some() {
+            return Verdict::Drop;
+        }
+        let verdict = self.judge(packet);
+        verdict.unwrap_or_else(|violation| {
+            self.violation = Some(violation);
+            Verdict::Drop
+        })
+    }
+
+    /// The next packet for the engine that was not passed as it was. To be called until there is none, before each
+    /// packet that comes.
+    pub(super) fn poll(&mut self) -> Option<Vec<u8>> {
+        if self.violation.is_some() {
+            return None;
+        }
+        if let Some(rest) = self.rests.pop_front() {
+            return Some(rest);
+        }
+        let place = self.waiting.iter().position(|it| !it.is_asked)?;
+        let Some(request) = self.waiting.get(place)?.request.as_ref() else {
+            return Some(self.waiting.remove(place)?.packet);
+        };
+        if is_after(request.last_tsn, self.acknowledged?) {
+            return None;
+        }
+        if self.is_torn(request) {
+            self.violation = Some(Violation::Torn);
+            return None;
+        }
+        let waiting = self.waiting.get_mut(place)?;
+        waiting.is_asked = true;
+        Some(waiting.packet.clone())
+    }
+
+    /// Whether something of what it resets will never be complete.
+    fn is_torn(&self, request: &Request) -> bool {
+        let torn = self.last.filter(|last| !last.is_last);
+        request.streams.iter().any(|id| {
+            let place = find(&self.streams, *id).ok();
+            let stream = place.and_then(|place| self.streams.get(place));
+            stream.is_some_and(|stream| stream.is_torn) || torn.is_some_and(|it| it.stream == *id)
+        })
+    }
+
+    /// The engine has done all that follows from what it got, but for what it has to say.
+    pub(super) fn on_idle(&mut self) {
+        self.is_idle = true;
+    }
+
+    /// The engine sends a packet.
+    pub(super) fn send(&mut self, packet: &[u8]) {
+        let mut rest = packet.get(HEADER..).unwrap_or_default();
+        let mut result = Ok(());
+        while let (Ok(()), Some((_, chunk))) = (result, chunks::next(&mut rest)) {
+            result = match chunk {
+                Chunk::Data(data) => self.on_own_data(data),
+                Chunk::Sack(sack) => self.on_acknowledged(sack),
+                Chunk::Reconfig(reconfig) => {
+                    self.on_own_reconfig(reconfig);
+                    Ok(())
+                }
+                _ => Ok(()),
+            };
+        }
+        self.violation = self.violation.or(result.err());
+    }
+
+    fn judge(&mut self, packet: &[u8]) -> Result<Verdict, Violation> {
+        let Some((header, all)) = packet.split_at_checked(HEADER) else {
+            return Ok(Verdict::Drop);
+        };
+        let mut rest = all;
+        let (mut has_sack, mut has_heartbeat, mut has_request) = (false, false, false);
+        let mut reconfigs: Reconfigs<'_> = [None; 2];
+        while !rest.is_empty() {
+            let Some((whole, chunk)) = chunks::next(&mut rest) else {
+                return Ok(Verdict::Drop);
+            };
+            let verdict = match chunk {
+                Chunk::Data(data) => self.on_data(data)?,
+                Chunk::Sack(sack) if !sack.is_ascending() => return Err(Violation::Blocks),
+                Chunk::Sack(_) => once(&mut has_sack),
+                Chunk::Heartbeat => once(&mut has_heartbeat),
+                Chunk::Init if whole.len() == all.len() && !self.is_up => self.on_handshake(),
+                Chunk::Init => Verdict::Drop,
+                Chunk::Cookie => self.on_handshake(),
+                Chunk::ForwardTsn => return Err(Violation::Skipped),
+                Chunk::End => Verdict::Pass,
+                Chunk::Reconfig(reconfig) => match reconfigs.iter_mut().find(|it| it.is_none()) {
+                    Some(place) => {
+                        *place = Some((whole, reconfig));
+                        match reconfig.request {
+                            Some(_) => once(&mut has_request),
+                            None => Verdict::Pass,
+                        }
+                    }
+                    None => Verdict::Drop,
+                },
+            };
+            if verdict == Verdict::Drop {
+                return Ok(Verdict::Drop);
+            }
+        }
+        let is_behind = self.waiting.iter().any(|it| !it.is_asked);
+        if !has_request && !(is_behind && reconfigs.iter().any(Option::is_some)) {
+            return Ok(Verdict::Pass);
+        }
+        self.hold_back(header, all, reconfigs)?;
+        Ok(Verdict::Drop)
+    }
+
+    /// Has what resets streams, or answers that, wait for its turn, and lets the other chunks go on.
+    fn hold_back(
+        &mut self,
+        header: &[u8],
+        mut rest: &[u8],
+        reconfigs: Reconfigs<'_>,
+    ) -> Result<(), Violation> {
+        let mut others = Vec::new();
+        while let Some((whole, chunk)) = chunks::next(&mut rest) {
+            if !matches!(chunk, Chunk::Reconfig(_)) {
+                others.push(whole);
+            }
+        }
+        if !others.is_empty() {
+            self.rests.push_back(chunks::assemble(header, &others));
+        }
+        for (whole, reconfig) in reconfigs.into_iter().flatten() {
+            let packet = chunks::assemble(header, &[whole]);
+            self.wait(packet, reconfig.request)?;
+        }
+        Ok(())
+    }
+
+    fn on_handshake(&mut self) -> Verdict {
+        self.handshake = self.handshake.saturating_add(1);
+        match self.handshake <= HANDSHAKE {
+            true => Verdict::Pass,
+            false => Verdict::Drop,
+        }
+    }
+
+    fn on_data(&mut self, data: Data) -> Result<Verdict, Violation> {
+        let fragment = data.fragment;
+        if fragment.len == 0 {
+            return Err(Violation::NoData);
+        }
+        self.is_up = true;
+        let Some(place) = self.place(data.tsn) else {
+            return Ok(Verdict::Pass); // the engine has it already
+        };
+        if place >= AHEAD {
+            return Ok(Verdict::Drop);
+        }
+        if place >= self.ahead.len() {
+            self.ahead.resize(place + 1, None);
+        }
+        let at = |place| self.ahead.get(place).copied().flatten();
+        if let Some(before) = at(place) {
+            let is_same = before == fragment;
+            return is_same
+                .then_some(Verdict::Pass)
+                .ok_or(Violation::Renumbered);
+        }
+        let previous = place.checked_sub(1).map_or(self.last, at);
+        if previous.is_some_and(|it| !it.precedes(&fragment))
+            || at(place + 1).is_some_and(|it| !fragment.precedes(&it))
+        {
+            return Err(Violation::Torn);
+        }
+        self.enter(fragment.stream)?;
+        if let Some(it) = self.ahead.get_mut(place) {
+            *it = Some(fragment);
+        }
+        if std::mem::take(&mut self.is_idle) {
+            self.fresh = 0;
+        }
+        self.fresh = self.fresh.saturating_add(fragment.len.into());
+        self.small += usize::from(fragment.len < SMALL);
+        match self.small <= HELD {
+            true => Ok(Verdict::Pass),
+            false => Err(Violation::Hoarded),
+        }
+    }
+
+    /// Where in `ahead` a chunk belongs, unless it is acknowledged.
+    fn place(&mut self, tsn: u32) -> Option<usize> {
+        let next = *self.next.get_or_insert(tsn);
+        let distance = tsn.wrapping_sub(next).cast_signed();
+        if distance < 0 && self.acknowledged.is_none() {
+            // The first that has come is not the first.
+            let is_near = self.shift(distance.unsigned_abs());
+            return Some(if is_near { 0 } else { AHEAD });
+        }
+        usize::try_from(distance).ok()
+    }
+
+    /// So many were missing before those that have come. Whether there may be so many.
+    fn shift(&mut self, missing: u32) -> bool {
+        let missing = usize::try_from(missing).unwrap_or(AHEAD);
+        let is_near = missing.saturating_add(self.ahead.len()) <= AHEAD;
+        if is_near {
+            for _ in 0..missing {
+                self.ahead.push_front(None);
+                self.next = self.next.map(|next| next.wrapping_sub(1));
+            }
+        }
+        is_near
+    }
+
+    /// Something is sent on a stream.
+    fn enter(&mut self, id: u16) -> Result<(), Violation> {
+        match find(&self.streams, id) {
+            Ok(_) => Ok(()),
+            Err(place) if id.is_multiple_of(2) == self.is_even_ours => {
+                self.insert(place, id, Opener::Nobody)
+            }
+            Err(place) => self.insert(place, id, Opener::Them),
+        }
+    }
+
+    fn insert(&mut self, place: usize, id: u16, opener: Opener) -> Result<(), Violation> {
+        let limit = match opener {
+            Opener::Us => OURS,
+            Opener::Them => FOREIGN,
+            Opener::Nobody => UNINVITED,
+        };
+        let others = self.streams.iter().filter(|it| it.opener == opener);
+        if others.count() >= limit {
+            return Err(Violation::TooManyStreams);
+        }
+        let stream = Stream {
+            id,
+            opener,
+            next: 0,
+            is_torn: false,
+        };
+        self.streams.insert(place, stream);
+        Ok(())
+    }
+
+    fn on_own_data(&mut self, data: Data) -> Result<(), Violation> {
+        self.is_up = true;
+        let is_new = self.opened.is_none_or(|last| is_after(data.tsn, last));
+        if !data.opens_channel || !is_new {
+            return Ok(());
+        }
+        self.opened = Some(data.tsn);
+        let id = data.fragment.stream;
+        match find(&self.streams, id) {
+            Ok(_) => Ok(()),
+            Err(place) => self.insert(place, id, Opener::Us),
+        }
+    }
+
+    fn on_acknowledged(&mut self, sack: Sack<'_>) -> Result<(), Violation> {
+        let next = sack.cumulative.wrapping_add(1);
+        let before = *self.next.get_or_insert(next);
+        let distance = next.wrapping_sub(before).cast_signed();
+        if distance < 0 && !self.shift(distance.unsigned_abs()) {
+            return Err(Violation::FarAhead);
+        }
+        let passed = usize::try_from(distance).unwrap_or(0);
+        for _ in 0..passed.min(self.ahead.len()) {
+            if let Some(fragment) = self.ahead.pop_front().flatten() {
+                self.pass(fragment)?;
+            }
+        }
+        self.next = Some(next);
+        self.acknowledged = Some(sack.cumulative);
+        // What is complete is read before anything else comes.
+        let unread = CREDIT.saturating_sub(sack.credit);
+        let expected = self.fresh.saturating_add(self.partial);
+        if self.ahead.is_empty() {
+            self.ahead.shrink_to(USUAL);
+            if unread <= expected.saturating_add(LEFT) {
+                self.small = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// All that was sent up to this has come.
+    fn pass(&mut self, fragment: Fragment) -> Result<(), Violation> {
+        if fragment.is_first {
+            (self.fragments, self.partial) = (0, 0);
+            let place = find(&self.streams, fragment.stream);
+            let stream = place.ok().and_then(|place| self.streams.get_mut(place));
+            if let Some(stream) = stream.filter(|_| !fragment.is_unordered) {
+                stream.is_torn |= fragment.number != stream.next;
+                stream.next = stream.next.wrapping_add(1);
+            }
+        }
+        self.fragments += 1;
+        self.partial = self.partial.saturating_add(fragment.len.into());
+        self.last = Some(fragment);
+        if self.fragments > FRAGMENTS {
+            return Err(Violation::TooManyFragments);
+        }
+        if fragment.is_last {
+            (self.fragments, self.partial) = (0, 0);
+        }
+        Ok(())
+    }
+
+    fn wait(&mut self, packet: Vec<u8>, request: Option<Reset<'_>>) -> Result<(), Violation> {
+        let number = request.map(|reset| reset.number);
+        let same = |it: &&mut Waiting| it.request.as_ref().map(|it| it.number) == number;
+        if number.is_some()
+            && let Some(waiting) = self.waiting.iter_mut().find(same)
+        {
+            waiting.is_asked = false; // the engine may have missed it
+            return Ok(());
+        }
+        let request = request.map(|reset| Request {
+            number: reset.number,
+            last_tsn: reset.last_tsn,
+            streams: reset.streams().collect(),
+        });
+        if request.as_ref().is_some_and(|it| it.streams.is_empty()) {
+            return Err(Violation::ResetsAll);
+        }
+        let waiting: usize = self.waiting.iter().map(|it| it.packet.len()).sum();
+        let may_ask = request.is_none() || self.may_reset();
+        if may_ask && waiting + packet.len() <= WAITING {
+            self.waiting.push_back(Waiting {
+                request,
+                packet,
+                is_asked: false,
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the engine may be asked for another reset.
+    fn may_reset(&self) -> bool {
+        let requests = self.waiting.iter().filter_map(|it| it.request.as_ref());
+        let requests = requests.map(|request| request.streams.len());
+        let made = self.resets.iter().map(|(_, streams)| *streams);
+        let (count, streams) = requests
+            .chain(made)
+            .fold((0, 0), |(count, sum), streams| (count + 1, sum + streams));
+        count < RESETS && streams < RESET_STREAMS
+    }
+
+    fn on_own_reconfig(&mut self, reconfig: Reconfig<'_>) {
+        if let Some((number, is_done)) = reconfig.response {
+            self.on_answered(number, is_done);
+        }
+        // They are sent in turn, each once the one before is answered.
+        if let Some(reset) = reconfig.request {
+            self.resets
+                .retain(|(number, _)| is_after(*number, reset.last_request));
+        }
+    }
+
+    /// The engine has answered a request.
+    fn on_answered(&mut self, number: u32, is_done: bool) {
+        let is_it = |it: &Waiting| {
+            let request = it.request.as_ref().filter(|_| it.is_asked);
+            request.is_some_and(|request| request.number == number)
+        };
+        let place = self.waiting.iter().position(is_it);
+        let waiting = place.and_then(|place| self.waiting.remove(place));
+        let Some(request) = waiting.and_then(|waiting| waiting.request) else {
+            return;
+        };
+        let is_new = self.done.is_none_or(|done| is_after(number, done));
+        if !is_done || !is_new {
+            return; // what is repeated is answered again, and not done again
+        }
+        self.done = Some(number);
+        let before = self.streams.len();
+        for id in request.streams {
+            if let Ok(place) = find(&self.streams, id) {
+                self.streams.remove(place);
+            }
+        }
+        let reset = before - self.streams.len();
+        if reset > 0 {
+            self.resets.push_back((number, reset));
+        }
+    }
+}
+
+fn find(streams: &[Stream], id: u16) -> Result<usize, usize> {
+    streams.binary_search_by_key(&id, |stream| stream.id)
+}
+
+/// In the arithmetic of sequence numbers (RFC 1982).
+fn is_after(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b).cast_signed() > 0
+}
+
+/// What may be in a packet once.
+fn once(was_seen: &mut bool) -> Verdict {
+    match std::mem::replace(was_seen, true) {
+        false => Verdict::Pass,
+        true => Verdict::Drop,
+    }
+}

@@ -1,0 +1,543 @@
+//! Each bound, from both sides, and what is sound.
+
+use super::{sample::*, *};
+const HEADER: [u8; 8] = [0x13, 0x88, 0x13, 0x88, 1, 2, 3, 4];
+const PASS: Result<Verdict, Violation> = Ok(Verdict::Pass);
+const DROP: Result<Verdict, Violation> = Ok(Verdict::Drop);
+
+/// The first number of the other side.
+const TSN: u32 = u32::MAX - 100;
+
+impl Association {
+    fn get(&mut self, chunks: &[Vec<u8>]) -> Result<Verdict, Violation> {
+        let verdict = self.receive(&packet(&HEADER, chunks));
+        self.violation.map_or(Ok(verdict), Err)
+    }
+
+    fn put(&mut self, chunk: Vec<u8>) {
+        self.send(&packet(&HEADER, &[chunk]));
+    }
+
+    fn polled(&mut self) -> Vec<Vec<u8>> {
+        std::iter::from_fn(|| self.poll()).collect()
+    }
+
+    /// Whole messages of one byte, one on each stream, all of which the engine reads.
+    fn use_streams(
+        &mut self,
+        tsn: u32,
+        ids: impl IntoIterator<Item = u16>,
+    ) -> Result<u32, Violation> {
+        let mut next = tsn;
+        for id in ids {
+            self.get(&[data(next, (id, 0), WHOLE, b"x")])?;
+            self.put(sack(next, CREDIT, &[]));
+            next = next.wrapping_add(1);
+        }
+        Ok(next)
+    }
+}
+
+fn at(n: usize) -> u32 {
+    TSN.wrapping_add(n as u32)
+}
+
+/// The other side's are the even ones.
+fn even(n: usize) -> impl Iterator<Item = u16> {
+    (0..n as u16).map(|n| 2 * n)
+}
+
+#[test]
+fn what_is_no_packet_is_dropped() {
+    let mut association = Association::default();
+    let whole = packet(&HEADER, &[data(TSN, (0, 0), WHOLE, b"hello"), heartbeat()]);
+    for len in 0..whole.len() {
+        let verdict = association.receive(&whole[..len]);
+        let is_cut = len > 11 && len != 12 && len != 36; // between two chunks
+        assert!(verdict == Verdict::Drop || !is_cut, "{len}");
+    }
+    assert_eq!(association.receive(&whole), Verdict::Pass);
+    assert_eq!(association.violation(), None);
+}
+
+#[test]
+fn nothing_hides_in_chunks_that_the_engine_thinks_shorter() {
+    let hidden = data(TSN, (0, 0), WHOLE, b"");
+    let [a, b] = [9u16, 16].map(u16::to_be_bytes);
+    for chunk in [
+        chunk(3, 0, &[&[0; 12], &hidden]),
+        chunk(HEARTBEAT, 0, &[&[0, 1, 0, 8, 0, 0, 0, 0], &hidden]),
+        chunk(8, 0, &[&hidden]),
+        chunk(11, 0, &[&hidden]),
+        chunk(14, 0, &[&hidden]),
+        chunk(130, 0, &[&[0, 16, 0, 12], &[0; 8], &hidden]),
+        chunk(
+            130,
+            0,
+            &[&[0, 16, 0, 12], &[0; 8], &[0, 16, 0, 12], &[0; 8], &hidden],
+        ),
+        chunk(130, 0, &[&a, &b, &[0; 12]]),
+        chunk(5, 0, &[]),
+        chunk(64, 0, &[]),
+    ] {
+        assert_eq!(Association::default().get(&[chunk]), DROP);
+    }
+}
+
+#[test]
+fn a_stream_of_messages_passes_across_the_end_of_the_numbers() {
+    let mut association = Association::default();
+    let mut number = 0;
+    for n in (0..3000).step_by(3) {
+        let (id, contents) = ((0, number), [0; 1100]);
+        assert_eq!(association.get(&[data(at(n), id, FIRST, &contents)]), PASS);
+        assert_eq!(association.get(&[data(at(n + 1), id, 0, &contents)]), PASS);
+        assert_eq!(association.get(&[data(at(n + 2), id, LAST, b"x")]), PASS);
+        association.on_idle();
+        association.put(sack(at(n + 2), CREDIT - 2201, &[]));
+        number = number.wrapping_add(1);
+    }
+    assert_eq!((association.small, association.ahead.len()), (0, 0));
+}
+
+#[test]
+fn order_and_repetitions_do_not_matter() {
+    let mut association = Association::default();
+    let chunk = |n: usize| data(at(n), (0, n as u16), WHOLE, b"x");
+    for n in [5, 3, 4, 3, 9, 0, 1, 2, 0] {
+        assert_eq!(association.get(&[chunk(n)]), PASS);
+    }
+    association.put(sack(at(5), CREDIT, &[(4, 4)]));
+    for n in [5, 3, 9, 8, 7, 6] {
+        assert_eq!(association.get(&[chunk(n)]), PASS);
+    }
+    association.put(sack(at(9), CREDIT, &[]));
+    assert!(!association.streams[0].is_torn);
+    assert_eq!(association.ahead.len(), 0);
+}
+
+#[test]
+fn a_chunk_has_data() {
+    let mut association = Association::default();
+    let empty = data(TSN, (0, 0), WHOLE, b"");
+    assert_eq!(association.get(&[empty]), Err(Violation::NoData));
+    assert_eq!(association.get(&[heartbeat()]), Err(Violation::NoData));
+}
+
+#[test]
+fn a_number_is_used_once() {
+    for other in [
+        data(TSN, (2, 0), WHOLE, b"x"),
+        data(TSN, (0, 1), WHOLE, b"x"),
+        data(TSN, (0, 0), FIRST, b"x"),
+        data(TSN, (0, 0), WHOLE, b"xy"),
+    ] {
+        let mut association = Association::default();
+        let chunk = data(TSN, (0, 0), WHOLE, b"x");
+        assert_eq!(association.get(&[chunk]), PASS);
+        assert_eq!(association.get(&[other]), Err(Violation::Renumbered));
+    }
+}
+
+#[test]
+fn fragments_are_of_one_message() {
+    let (first, middle) = (
+        data(at(0), (0, 0), FIRST, b"x"),
+        data(at(1), (0, 0), 0, b"x"),
+    );
+    for other in [
+        data(at(1), (0, 0), FIRST, b"x"),
+        data(at(1), (0, 1), LAST, b"x"),
+        data(at(1), (2, 0), LAST, b"x"),
+        data(at(1), (0, 0), LAST | 4, b"x"),
+    ] {
+        for is_turned in [false, true] {
+            let mut chunks = [first.clone(), other.clone()];
+            if is_turned {
+                chunks.reverse();
+            }
+            let mut association = Association::default();
+            assert_eq!(association.get(&chunks), Err(Violation::Torn));
+        }
+    }
+    let mut association = Association::default();
+    let torn = data(at(2), (0, 0), FIRST, b"x");
+    assert_eq!(
+        association.get(&[first, middle, torn]),
+        Err(Violation::Torn)
+    );
+}
+
+#[test]
+fn data_may_be_so_far_ahead() {
+    for (place, verdict) in [(AHEAD - 2, PASS), (AHEAD - 1, PASS), (AHEAD, DROP)] {
+        let mut association = Association::default();
+        assert_eq!(association.get(&[data(TSN, (0, 0), WHOLE, b"x")]), PASS);
+        association.put(sack(TSN.wrapping_sub(1), CREDIT, &[(1, 1)]));
+        let far = data(at(place), (0, 1), WHOLE, b"x");
+        assert_eq!(association.get(&[far]), verdict, "{place}");
+        assert!(association.ahead.len() <= AHEAD);
+    }
+}
+
+#[test]
+fn the_first_may_come_so_much_later() {
+    for (late, verdict) in [(AHEAD - 2, PASS), (AHEAD - 1, PASS), (AHEAD, DROP)] {
+        let mut association = Association::default();
+        assert_eq!(
+            association.get(&[data(at(late), (0, 1), WHOLE, b"x")]),
+            PASS
+        );
+        assert_eq!(association.get(&[data(TSN, (0, 0), WHOLE, b"x")]), verdict);
+        assert!(association.ahead.len() <= AHEAD);
+    }
+    for (late, violation) in [(AHEAD - 1, None), (AHEAD, Some(Violation::FarAhead))] {
+        let mut association = Association::default();
+        assert_eq!(
+            association.get(&[data(at(late), (0, 1), WHOLE, b"x")]),
+            PASS
+        );
+        association.put(sack(TSN.wrapping_sub(1), CREDIT, &[]));
+        assert_eq!(association.violation(), violation);
+    }
+}
+
+/// Messages that nobody reads, of so many bytes each. How many there may be.
+fn hoard(len: usize, most: usize) -> usize {
+    let mut association = Association::default();
+    let contents = vec![0; len];
+    for n in 0..most {
+        let chunk = data(at(n), (0, n as u16), WHOLE, &contents);
+        match association.get(&[chunk]) {
+            Err(violation) => {
+                assert_eq!(violation, Violation::Hoarded);
+                return n;
+            }
+            verdict => assert_eq!(verdict, PASS),
+        }
+        association.on_idle();
+        let credit = (CREDIT as usize).saturating_sub((n + 1) * len);
+        association.put(sack(at(n), credit as u32, &[]));
+    }
+    most
+}
+
+#[test]
+fn so_many_small_chunks_may_be_unread() {
+    // A thousand of them are not noticed, for they are so few bytes.
+    let unnoticed = LEFT as usize + 1;
+    assert_eq!(hoard(1, 20_000), HELD + unnoticed);
+    let longest = usize::from(SMALL) - 1;
+    assert_eq!(hoard(longest, 20_000), HELD + LEFT as usize / longest + 1);
+    assert_eq!(hoard(longest + 1, 20_000), 20_000);
+}
+
+#[test]
+fn what_is_read_is_not_held() {
+    let mut association = Association::default();
+    for n in 0..3 * HELD {
+        let chunk = data(at(n), (0, n as u16), WHOLE, b"x");
+        assert_eq!(association.get(&[chunk]), PASS);
+        association.on_idle();
+        association.put(sack(at(n), CREDIT - 1, &[]));
+    }
+}
+
+#[test]
+fn a_message_may_have_so_many_fragments() {
+    for count in [FRAGMENTS - 1, FRAGMENTS, FRAGMENTS + 1] {
+        let mut association = Association::default();
+        for n in 0..count {
+            let flags = match n {
+                0 => FIRST,
+                _ if n == count - 1 => LAST,
+                _ => 0,
+            };
+            let chunk = data(at(n), (0, 0), flags, &[0; 300]);
+            assert_eq!(association.get(&[chunk]), PASS);
+        }
+        association.put(sack(at(count - 1), 0, &[]));
+        let is_over = association.violation() == Some(Violation::TooManyFragments);
+        assert_eq!(is_over, count > FRAGMENTS);
+    }
+}
+
+#[test]
+fn the_other_side_may_have_so_many_streams() {
+    for count in [FOREIGN - 1, FOREIGN, FOREIGN + 1] {
+        let mut association = Association::default();
+        let used = association.use_streams(TSN, even(count));
+        let expected = match count <= FOREIGN {
+            true => Ok(at(count)),
+            false => Err(Violation::TooManyStreams),
+        };
+        assert_eq!(used, expected);
+    }
+}
+
+#[test]
+fn the_other_side_may_use_so_many_of_ours() {
+    for count in [UNINVITED - 1, UNINVITED, UNINVITED + 1] {
+        let mut association = Association::default();
+        association.set_client(true);
+        let used = association.use_streams(TSN, even(count));
+        assert_eq!(used.is_ok(), count <= UNINVITED);
+        // It is invited to those that we open.
+        let mut association = Association::default();
+        association.set_client(true);
+        for (n, id) in even(count).enumerate() {
+            association.put(open(n as u32, id));
+        }
+        assert_eq!(association.use_streams(TSN, even(count)), Ok(at(count)));
+    }
+}
+
+#[test]
+fn we_may_have_so_many_streams() {
+    for count in [OURS - 1, OURS, OURS + 1] {
+        let mut association = Association::default();
+        for n in 0..count {
+            association.put(open(n as u32, 2 * n as u16 + 1));
+            association.put(open(n as u32, 2 * n as u16 + 1)); // again
+        }
+        let violation = (count > OURS).then_some(Violation::TooManyStreams);
+        assert_eq!(association.violation(), violation);
+    }
+}
+
+#[test]
+fn a_stream_that_is_reset_can_be_used_again_and_counts_no_more() {
+    let mut association = Association::default();
+    let mut tsn = TSN;
+    for number in 0..5 {
+        tsn = association.use_streams(tsn, even(FOREIGN)).unwrap();
+        let last_tsn = tsn.wrapping_sub(1);
+        // A packet takes some 700.
+        for (n, some) in even(FOREIGN).collect::<Vec<_>>().chunks(700).enumerate() {
+            let number = number * 10 + n as u32;
+            let request = reset((number, 0), last_tsn, some.iter().copied());
+            assert_eq!(association.get(std::slice::from_ref(&request)), DROP);
+            assert_eq!(association.polled(), [packet(&HEADER, &[request])]);
+            association.put(response(number, 1));
+            association.put(reset((number, number), 0, some.iter().copied()));
+        }
+        assert_eq!(association.streams.len(), 0);
+        assert_eq!(association.resets.len(), 0);
+    }
+}
+
+#[test]
+fn a_request_waits_for_what_was_sent_before_it() {
+    let mut association = Association::default();
+    let request = reset((7, 0), at(1), [0]);
+    let chunk = data(at(1), (0, 1), WHOLE, b"x");
+    let verdict = association.get(&[heartbeat(), request.clone(), chunk.clone()]);
+    assert_eq!(verdict, DROP);
+    // The rest of the packet does not wait.
+    let rest = packet(&HEADER, &[heartbeat(), chunk]);
+    assert_eq!(association.polled(), [rest]);
+    association.put(sack(TSN.wrapping_sub(1), CREDIT, &[(2, 2)]));
+    assert_eq!(association.polled().len(), 0);
+    assert_eq!(association.get(&[data(at(0), (0, 0), WHOLE, b"x")]), PASS);
+    assert_eq!(association.polled().len(), 0);
+    association.put(sack(at(1), CREDIT, &[]));
+    assert_eq!(association.polled(), [packet(&HEADER, &[request])]);
+    assert_eq!(association.polled().len(), 0);
+}
+
+#[test]
+fn a_response_overtakes_no_request() {
+    let mut association = Association::default();
+    let (request, answer) = (reset((7, 0), TSN, [0]), response(3, 1));
+    association.get(std::slice::from_ref(&request)).unwrap();
+    assert_eq!(association.get(&[heartbeat(), answer.clone()]), DROP);
+    assert_eq!(association.polled(), [packet(&HEADER, &[heartbeat()])]);
+    assert_eq!(association.get(&[data(TSN, (0, 0), WHOLE, b"x")]), PASS);
+    association.put(sack(TSN, CREDIT, &[]));
+    let packets = [request, answer.clone()].map(|chunk| packet(&HEADER, &[chunk]));
+    assert_eq!(association.polled(), packets);
+    assert_eq!(association.get(&[answer]), PASS);
+}
+
+#[test]
+fn a_request_that_is_repeated_is_answered_and_not_done_again() {
+    let mut association = Association::default();
+    let tsn = association.use_streams(TSN, [0]).unwrap();
+    let request = [reset((7, 0), tsn.wrapping_sub(1), [0])];
+    for _ in 0..2 {
+        association.get(&request).unwrap();
+        assert_eq!(
+            association.polled().len(),
+            1,
+            "the engine may have missed it"
+        );
+    }
+    association.put(response(7, 1));
+    assert_eq!(association.streams.len(), 0);
+    association.use_streams(tsn, [0]).unwrap();
+    association.get(&request).unwrap();
+    assert_eq!(association.polled().len(), 1);
+    association.put(response(7, 1));
+    assert_eq!(
+        (association.streams.len(), association.resets.len()),
+        (1, 1)
+    );
+}
+
+#[test]
+fn a_reset_that_is_refused_resets_nothing() {
+    let mut association = Association::default();
+    let tsn = association.use_streams(TSN, [0]).unwrap();
+    association
+        .get(&[reset((7, 0), tsn.wrapping_sub(1), [0])])
+        .unwrap();
+    association.polled();
+    association.put(response(7, 5));
+    assert_eq!(
+        (association.streams.len(), association.waiting.len()),
+        (1, 0)
+    );
+}
+
+#[test]
+fn so_many_resets_may_be_unanswered() {
+    let mut association = Association::default();
+    let mut tsn = TSN;
+    for number in 0..=RESETS {
+        tsn = association.use_streams(tsn, [0]).unwrap();
+        association
+            .get(&[reset((number as u32, 0), tsn.wrapping_sub(1), [0])])
+            .unwrap();
+        assert_eq!(
+            association.polled().len(),
+            usize::from(number < RESETS),
+            "{number}"
+        );
+        association.put(response(number as u32, 1));
+    }
+    // The first is answered, for the second is sent.
+    association.put(reset((1, 1), 0, [0]));
+    let again = reset((RESETS as u32, 0), tsn.wrapping_sub(1), [0]);
+    association.get(&[again]).unwrap();
+    assert_eq!(association.polled().len(), 1);
+}
+
+#[test]
+fn so_many_streams_may_be_in_resets_that_are_unanswered() {
+    for first in [RESET_STREAMS - 1, RESET_STREAMS] {
+        let mut association = Association::default();
+        let tsn = association.use_streams(TSN, even(first)).unwrap();
+        for (number, some) in even(first).collect::<Vec<_>>().chunks(700).enumerate() {
+            let request = reset(
+                (number as u32, 0),
+                tsn.wrapping_sub(1),
+                some.iter().copied(),
+            );
+            association.get(&[request]).unwrap();
+            assert_eq!(association.polled().len(), 1);
+            association.put(response(number as u32, 1));
+        }
+        let tsn = association.use_streams(tsn, [0]).unwrap();
+        association
+            .get(&[reset((100, 0), tsn.wrapping_sub(1), [0])])
+            .unwrap();
+        assert_eq!(
+            association.polled().len(),
+            usize::from(first < RESET_STREAMS)
+        );
+    }
+}
+
+#[test]
+fn so_many_bytes_of_requests_wait() {
+    let mut association = Association::default();
+    let of = |n| packet(&HEADER, &[reset((n, 0), TSN, [0])]).len();
+    let count = WAITING / of(0);
+    for n in 0..=count {
+        association.get(&[reset((n as u32, 0), TSN, [0])]).unwrap();
+        assert_eq!(association.waiting.len(), count.min(n + 1));
+    }
+}
+
+#[test]
+fn no_request_resets_all_or_what_is_not_complete() {
+    let mut association = Association::default();
+    let all = [reset((0, 0), TSN, [])];
+    assert_eq!(association.get(&all), Err(Violation::ResetsAll));
+    for chunk in [
+        data(TSN, (0, 0), FIRST, b"x"),
+        data(TSN, (0, 1), WHOLE, b"x"),
+    ] {
+        for (id, violation) in [(2, None), (0, Some(Violation::Torn))] {
+            let mut association = Association::default();
+            association.get(std::slice::from_ref(&chunk)).unwrap();
+            association.put(sack(TSN, CREDIT - 1, &[]));
+            association.get(&[reset((0, 0), TSN, [id])]).unwrap();
+            association.polled();
+            assert_eq!(association.violation(), violation);
+        }
+    }
+}
+
+#[test]
+fn blocks_of_what_has_come_ascend() {
+    for (blocks, is_sound) in [
+        (&[][..], true),
+        (&[(2, 2)], true),
+        (&[(2, 3), (4, 4), (7, 9)], true),
+        (&[(0, 3)], false),
+        (&[(3, 2)], false),
+        (&[(2, 3), (3, 4)], false),
+        (&[(5, 6), (2, 3)], false),
+    ] {
+        let verdict = Association::default().get(&[sack(0, 0, blocks)]);
+        let expected = is_sound.then_some(Verdict::Pass).ok_or(Violation::Blocks);
+        assert_eq!(verdict, expected);
+    }
+}
+
+#[test]
+fn nothing_is_skipped() {
+    let skip = chunk(FORWARD_TSN, 0, &[&TSN.to_be_bytes()]);
+    assert_eq!(Association::default().get(&[skip]), Err(Violation::Skipped));
+}
+
+#[test]
+fn a_packet_has_one_of_each_that_is_not_data() {
+    let request = |number| reset((number, 0), TSN, [0]);
+    for (one, other, is_sound) in [
+        (heartbeat(), sack(0, 0, &[]), true),
+        (heartbeat(), heartbeat(), false),
+        (sack(0, 0, &[]), sack(0, 0, &[]), false),
+        (response(1, 1), response(2, 1), true),
+        (init(1), heartbeat(), false),
+    ] {
+        let verdict = Association::default().get(&[one, other]);
+        assert_eq!(verdict == PASS, is_sound);
+    }
+    let mut association = Association::default();
+    association.get(&[response(1, 1), request(1)]).unwrap();
+    assert_eq!(association.waiting.len(), 2);
+    association.get(&[request(2), request(3)]).unwrap();
+    association
+        .get(&[response(1, 1), response(2, 1), request(4)])
+        .unwrap();
+    assert_eq!(association.waiting.len(), 2);
+}
+
+#[test]
+fn a_handshake_takes_so_many_packets_and_comes_first() {
+    let mut association = Association::default();
+    for n in 0..=HANDSHAKE {
+        let verdict = association.get(&[init(n as u32)]);
+        assert_eq!(verdict == PASS, n < HANDSHAKE);
+    }
+    for is_ours in [true, false] {
+        let mut association = Association::default();
+        match is_ours {
+            true => association.put(data(TSN, (0, 0), WHOLE, b"x")),
+            false => assert_eq!(association.get(&[data(TSN, (0, 0), WHOLE, b"x")]), PASS),
+        }
+        assert_eq!(association.get(&[init(1)]), DROP);
+    }
+}

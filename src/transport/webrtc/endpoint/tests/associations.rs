@@ -1,0 +1,448 @@
+//! What somebody can do whose DTLS is up, and who speaks SCTP by hand.
+
+use std::sync::{Arc, Mutex};
+
+use str0m::{
+    config::{CryptoProvider, DtlsCert},
+    crypto::{
+        CryptoError,
+        dtls::{
+            DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, DtlsVersion, ProtocolVersion,
+        },
+    },
+};
+
+use super::*;
+use crate::transport::webrtc::endpoint::association::{
+    AHEAD, FOREIGN, FRAGMENTS, HELD, RESETS, UNINVITED,
+    sample::{self, FIRST, FORWARD_TSN, WHOLE},
+};
+
+/// Has a chunk acknowledged at once (RFC 9260, section 3.3.1).
+const AT_ONCE: u8 = 8;
+
+/// How many small chunks fit into a packet.
+const SMALL_CHUNKS: usize = 50;
+
+/// What is done with the end that is not ours.
+#[derive(Debug, Default)]
+struct Strings {
+    /// Whether its engine neither sends nor receives any more.
+    is_puppet: bool,
+    to_send: VecDeque<Vec<u8>>,
+    sent: Vec<Vec<u8>>,
+    received: Vec<Vec<u8>>,
+}
+
+#[derive(Debug)]
+struct Puppeteer(&'static dyn DtlsProvider, Arc<Mutex<Strings>>);
+
+#[derive(Debug)]
+struct Puppet(Box<dyn DtlsInstance>, Arc<Mutex<Strings>>);
+
+impl DtlsProvider for Puppeteer {
+    fn generate_certificate(&self) -> Option<DtlsCert> {
+        self.0.generate_certificate()
+    }
+
+    fn new_dtls(
+        &self,
+        cert: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let dtls = self.0.new_dtls(cert, now, version, mtu)?;
+        Ok(Box::new(Puppet(dtls, self.1.clone())))
+    }
+}
+
+impl DtlsInstance for Puppet {
+    fn set_active(&mut self, active: bool) {
+        self.0.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.0.handle_packet(packet)
+    }
+
+    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        let mut strings = self.1.lock().unwrap();
+        for packet in std::mem::take(&mut strings.to_send) {
+            self.0.send_application_data(&packet).unwrap();
+        }
+        match self.0.poll_output(buf) {
+            DtlsOutput::ApplicationData(packet) if strings.is_puppet => {
+                strings.received.push(packet.to_vec());
+                DtlsOutput::ApplicationData(&[])
+            }
+            output => output,
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.0.handle_timeout(now)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        let mut strings = self.1.lock().unwrap();
+        if strings.is_puppet {
+            return Ok(data.len());
+        }
+        strings.sent.push(data.to_vec());
+        self.0.send_application_data(data)
+    }
+
+    fn is_active(&self) -> bool {
+        self.0.is_active()
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.0.protocol_version()
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.0.close()
+    }
+}
+
+/// A connection between an enemy and us.
+struct Siege {
+    lab: Lab,
+    enemy: Key,
+    us: Key,
+    strings: Arc<Mutex<Strings>>,
+    header: Vec<u8>,
+    /// The next number of a chunk.
+    tsn: u32,
+    /// The next number of a request.
+    request: u32,
+    /// A stream that the enemy has opened, and the next message of it.
+    stream: (u16, u16),
+    /// The same at our end.
+    channel: ChannelId,
+}
+
+impl Siege {
+    fn new() -> Self {
+        let mut lab = Lab::new(1);
+        let strings = Arc::new(Mutex::new(Strings::default()));
+        let crypto = str0m::crypto::from_feature_flags();
+        let puppeteer = Puppeteer(crypto.dtls_provider, strings.clone());
+        lab.ends[0].endpoint.crypto = Arc::new(CryptoProvider {
+            dtls_provider: Box::leak(Box::new(puppeteer)),
+            ..crypto
+        });
+        lab.delay = Duration::from_micros(10)..Duration::from_micros(20);
+        let (enemy, us) = lab.connect(0, 1).unwrap();
+        let writer = lab.open(0, enemy);
+        let channel = lab.accept(1, us);
+        lab.run(SECOND);
+        assert_eq!(lab.write(0, enemy, writer, b"x"), Write::Taken(1));
+        lab.run(SECOND);
+        let mut guard = strings.lock().unwrap();
+        guard.is_puppet = true;
+        let header = guard.sent[0][..8].to_vec();
+        let chunks = guard.sent.iter().flat_map(|packet| chunks(packet));
+        let data: Vec<_> = chunks.filter(|(kind, _)| *kind == 0).collect();
+        drop(guard);
+        assert_eq!(data.len(), 2);
+        let request = u32_at(&data[0].1, 0);
+        let stream = u16::from_be_bytes([data[0].1[4], data[0].1[5]]);
+        Self {
+            lab,
+            enemy,
+            us,
+            strings,
+            header,
+            tsn: request.wrapping_add(2),
+            request,
+            stream: (stream, 2),
+            channel,
+        }
+    }
+
+    /// The next chunk.
+    fn data(&mut self, stream: u16, number: u16, flags: u8, contents: &[u8]) -> Vec<u8> {
+        let chunk = sample::data(self.tsn, (stream, number), flags, contents);
+        self.tsn = self.tsn.wrapping_add(1);
+        chunk
+    }
+
+    /// The next request, as if all that it is to wait for was sent.
+    fn reset(&mut self, streams: impl IntoIterator<Item = u16>) -> Vec<u8> {
+        let chunk = sample::reset((self.request, 0), self.tsn.wrapping_sub(1), streams);
+        self.request = self.request.wrapping_add(1);
+        chunk
+    }
+
+    /// Sends a packet, and waits for what comes of it.
+    fn send(&mut self, chunks: &[Vec<u8>]) {
+        let packet = sample::packet(&self.header, chunks);
+        assert!(packet.len() <= 1200);
+        self.strings.lock().unwrap().to_send.push_back(packet);
+        let now = self.lab.now;
+        let endpoint = &mut self.lab.ends[0].endpoint;
+        endpoint.with(now, self.enemy, |connection| connection.prod(now));
+        self.lab.collect(0);
+        self.lab.run(MS);
+    }
+
+    /// Sends small chunks until our end has enough of them. How many that took, if it was less than `limit`.
+    fn flood(
+        &mut self,
+        limit: usize,
+        mut chunk: impl FnMut(&mut Self, usize) -> Vec<u8>,
+    ) -> Option<usize> {
+        let begin = Instant::now();
+        let mut count = 0;
+        while count < limit && self.lab.status(1, self.us) == Status::Connected {
+            let numbers = count..count + SMALL_CHUNKS;
+            let chunks: Vec<_> = numbers.map(|n| chunk(self, n)).collect();
+            self.send(&chunks);
+            count += SMALL_CHUNKS;
+        }
+        println!("{count} chunks in {:?}", begin.elapsed());
+        self.is_over().then_some(count)
+    }
+
+    /// Whether our end has ended it.
+    fn is_over(&self) -> bool {
+        self.lab.status(1, self.us) == Status::Closed(Closed::Protocol)
+    }
+
+    /// The chunks of a kind that our end has sent.
+    fn received(&self, kind: u8) -> Vec<Vec<u8>> {
+        let received = &self.strings.lock().unwrap().received;
+        let chunks = received.iter().flat_map(|packet| chunks(packet));
+        let of_kind = chunks.filter(|(it, _)| *it == kind);
+        of_kind.map(|(_, value)| value).collect()
+    }
+
+    /// What came of requests.
+    fn results(&self) -> Vec<u32> {
+        let reconfigs = self.received(130).into_iter();
+        let responses = reconfigs.filter(|value| value[1] == 16);
+        responses.map(|value| u32_at(&value, 8)).collect()
+    }
+}
+
+/// Their kinds, and what they say.
+fn chunks(packet: &[u8]) -> Vec<(u8, Vec<u8>)> {
+    let (mut rest, mut chunks) = (&packet[12..], Vec::new());
+    while let [kind, _, a, b, ..] = rest {
+        let len = usize::from(u16::from_be_bytes([*a, *b]));
+        chunks.push((*kind, rest[4..len].to_vec()));
+        rest = &rest[len.next_multiple_of(4)..];
+    }
+    chunks
+}
+
+fn u32_at(value: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(value[at..at + 4].try_into().unwrap())
+}
+
+#[test]
+fn who_speaks_by_hand_is_heard() {
+    let mut siege = Siege::new();
+    let (stream, number) = siege.stream;
+    let chunk = siege.data(stream, number, WHOLE | AT_ONCE, b"hello");
+    siege.send(&[chunk]);
+    let mut buffer = [0; 10];
+    let channel = siege.channel;
+    let read = siege.lab.read(1, siege.us, channel, &mut buffer);
+    assert_eq!((read, &buffer[..6]), (Read::Bytes(6), &b"xhello"[..]));
+    let request = siege.reset([stream]);
+    siege.send(&[request]);
+    assert_eq!(siege.results(), [1]);
+    let read = siege.lab.read(1, siege.us, channel, &mut buffer);
+    assert_eq!(read, Read::Closed);
+}
+
+#[test]
+fn chunks_without_data_end_it() {
+    let mut siege = Siege::new();
+    let chunk = siege.data(siege.stream.0, 2, WHOLE, b"");
+    siege.send(&[chunk]);
+    assert!(siege.is_over());
+}
+
+#[test]
+fn a_reset_of_all_streams_ends_it() {
+    let mut siege = Siege::new();
+    let request = siege.reset([]);
+    siege.send(&[request]);
+    assert!(siege.is_over());
+    assert!(siege.results().is_empty());
+}
+
+#[test]
+fn resets_that_are_never_answered_are_kept_in_bounds() {
+    let mut siege = Siege::new();
+    let begin = Instant::now();
+    let id = siege.stream.0 + 2;
+    for _ in 0..RESETS + 50 {
+        let chunk = siege.data(id, 0, WHOLE | AT_ONCE, b"x");
+        let request = siege.reset([id]);
+        siege.send(&[chunk, request]);
+    }
+    println!("{:?}", begin.elapsed());
+    assert_eq!(siege.lab.status(1, siege.us), Status::Connected);
+    // The first of ours is sent, and the others wait for its answer.
+    let results = siege.results();
+    assert!(results.iter().all(|result| *result == 1));
+    assert_eq!(results.len(), RESETS + 1);
+}
+
+#[test]
+fn a_reset_that_cannot_be_done_yet_is_not_begun() {
+    let mut siege = Siege::new();
+    let missing = siege.tsn;
+    siege.tsn = siege.tsn.wrapping_add(1);
+    let stream = siege.stream.0;
+    let request = siege.reset([stream]);
+    siege.send(&[request]);
+    let flood = siege.flood(AHEAD - SMALL_CHUNKS, |siege, n| {
+        siege.data(stream, 2 + n as u16, WHOLE, b"x")
+    });
+    assert_eq!(flood, None);
+    assert!(siege.results().is_empty());
+    let chunk = sample::data(missing, (stream + 2, 0), WHOLE, b"x");
+    siege.send(&[chunk]);
+    siege.lab.run(SECOND);
+    assert_eq!(siege.results(), [1]);
+}
+
+#[test]
+fn messages_that_cannot_be_read_end_it() {
+    let mut siege = Siege::new();
+    let id = siege.stream.0 + 2;
+    let flood = siege.flood(3 * HELD / 2, |siege, n| {
+        siege.data(id, 1 + n as u16, WHOLE, b"x")
+    });
+    assert!(flood.is_some());
+}
+
+#[test]
+fn messages_on_a_stream_that_we_have_closed_end_it() {
+    let mut siege = Siege::new();
+    let (channel, (stream, number)) = (siege.channel, siege.stream);
+    siege.lab.release_channel(1, siege.us, channel);
+    siege.lab.run(SECOND);
+    let flood = siege.flood(3 * HELD / 2, |siege, n| {
+        siege.data(stream, number + n as u16, WHOLE, b"x")
+    });
+    assert!(flood.is_some());
+}
+
+#[test]
+fn a_message_in_crumbs_ends_it() {
+    let mut siege = Siege::new();
+    let id = siege.stream.0 + 2;
+    let flood = siege.flood(FRAGMENTS + 3 * SMALL_CHUNKS, |siege, n| {
+        siege.data(id, 0, if n == 0 { FIRST } else { 0 }, b"x")
+    });
+    assert!(flood.is_some());
+}
+
+#[test]
+fn what_is_far_ahead_is_not_kept() {
+    for (distance, is_kept) in [(AHEAD as u32 - 1, true), (AHEAD as u32, false)] {
+        let mut siege = Siege::new();
+        let cumulative = siege.tsn.wrapping_sub(1);
+        siege.tsn = siege.tsn.wrapping_add(distance);
+        let chunk = siege.data(siege.stream.0, 3, WHOLE, b"x");
+        siege.send(&[chunk]);
+        siege.lab.run(SECOND);
+        let blocks = siege.received(3).into_iter().filter(|sack| {
+            u32_at(sack, 0) == cumulative && sack.get(12..14) == Some(&sack[14..16])
+        });
+        assert_eq!(blocks.count() > 0, is_kept);
+    }
+}
+
+#[test]
+fn more_streams_than_channels_could_need_end_it() {
+    let mut siege = Siege::new();
+    let first = siege.stream.0 + 2;
+    let flood = siege.flood(2 * FOREIGN, |siege, n| {
+        siege.data(first + 2 * n as u16, 0, WHOLE, b"x")
+    });
+    assert!(flood.is_some());
+}
+
+#[test]
+fn streams_that_are_ours_to_open_end_it() {
+    let mut siege = Siege::new();
+    let first = 1 - siege.stream.0 % 2;
+    let flood = siege.flood(UNINVITED + SMALL_CHUNKS, |siege, n| {
+        siege.data(first + 2 * n as u16, 0, WHOLE, b"x")
+    });
+    assert!(flood.is_some());
+}
+
+#[test]
+fn what_is_acknowledged_over_and_over_ends_it() {
+    let mut siege = Siege::new();
+    let own = siege.received(0);
+    let cumulative = own.last().map_or(0, |data| u32_at(data, 0));
+    siege.send(&[sample::sack(cumulative, 1 << 20, &[(1, 1); 200])]);
+    assert!(siege.is_over());
+}
+
+#[test]
+fn what_is_to_be_skipped_ends_it() {
+    let mut siege = Siege::new();
+    let skip = siege.tsn.wrapping_add(1_000_000).to_be_bytes();
+    siege.send(&[sample::chunk(FORWARD_TSN, 0, &[&skip])]);
+    assert!(siege.is_over());
+}
+
+#[test]
+fn a_packet_is_answered_by_one() {
+    for (count, answers) in [(1, 1), (2, 0), (50, 0)] {
+        let mut siege = Siege::new();
+        siege.send(&vec![sample::heartbeat(); count]);
+        assert_eq!(siege.received(5).len(), answers);
+    }
+}
+
+/// Many channels at a time, both ways, of which each end closes half.
+#[test]
+fn channels_that_are_closed_make_room_for_others() {
+    const CHANNELS: usize = 200;
+    let mut lab = Lab::new(1);
+    let ends = lab.connect(0, 1).unwrap();
+    let keys = [ends.0, ends.1];
+    let foreign = |lab: &Lab| {
+        let ends = lab.ends.iter().zip(keys);
+        let counts = ends.map(|(end, key)| end.endpoint.connections[&key].foreign());
+        counts.collect::<Vec<_>>()
+    };
+    for _ in 0..3 {
+        let mut channels = Vec::new();
+        for n in 0..2 {
+            let opened: Vec<_> = (0..CHANNELS).map(|_| lab.open(n, keys[n])).collect();
+            for (place, channel) in opened.iter().enumerate() {
+                let message = pattern(1 + place * 10);
+                let taken = Write::Taken(message.len());
+                assert!(lab.run_until(SECOND * 30, |lab| {
+                    lab.write(n, keys[n], *channel, &message) == taken
+                }));
+            }
+            channels.extend(opened.into_iter().map(|channel| (n, channel)));
+        }
+        for n in 0..2 {
+            let accepted = (0..CHANNELS).map(|_| (n, lab.accept(n, keys[n])));
+            channels.extend(accepted.collect::<Vec<_>>());
+        }
+        for n in 0..2 {
+            for (_, channel) in channels.iter().filter(|(end, _)| *end == n) {
+                lab.release_channel(n, keys[n], *channel);
+            }
+            lab.run(SECOND * 5);
+        }
+        assert_eq!(foreign(&lab), [0, 0]);
+    }
+    lab.finish((0, ends.0), (1, ends.1));
+}
