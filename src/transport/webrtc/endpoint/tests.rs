@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod addresses;
+mod descriptions;
 mod foreign;
 mod life;
 mod limits;
