@@ -20,6 +20,10 @@ const MAX_TRANSACTIONS: usize = 64;
 const MAX_PAIRS: usize = 16;
 
 const HEADER_LEN: usize = 20;
+
+/// Where the numbers of TURN's channels begin, which stand in the place of a type (RFC 8656, section 12).
+const FIRST_CHANNEL: u16 = 0x4000;
+
 const USERNAME: u16 = 0x0006;
 const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_SUCCESS: u16 = 0x0101;
@@ -54,9 +58,8 @@ impl<'a> Kind<'a> {
     }
 
     fn of_stun(datagram: &'a [u8]) -> Option<Self> {
-        let (header, attributes) = datagram.split_at_checked(HEADER_LEN)?;
-        let transaction = header.last_chunk().copied()?;
-        match u16::from_be_bytes(*header.first_chunk()?) {
+        let (typ, transaction, attributes) = split_message(datagram)?;
+        match typ {
             BINDING_REQUEST => Some(Self::Request {
                 ufrag: local_ufrag(attributes)?,
                 transaction,
@@ -74,19 +77,29 @@ impl<'a> Kind<'a> {
     }
 }
 
+/// The type of a STUN message, its transaction, and what follows, if it is one.
+pub(super) fn split_message(datagram: &[u8]) -> Option<(u16, TransactionId, &[u8])> {
+    let (header, attributes) = datagram.split_at_checked(HEADER_LEN)?;
+    let typ = u16::from_be_bytes(*header.first_chunk()?);
+    (typ < FIRST_CHANNEL).then_some((typ, header.last_chunk().copied()?, attributes))
+}
+
 /// The part of the user name before the colon, which is of the one who is asked (RFC 8445, section
 /// 7.2.2).
-fn local_ufrag(mut attributes: &[u8]) -> Option<&str> {
-    while let Some((head, rest)) = attributes.split_first_chunk::<4>() {
-        let [t0, t1, l0, l1] = *head;
-        let len = usize::from(u16::from_be_bytes([l0, l1]));
-        if u16::from_be_bytes([t0, t1]) == USERNAME {
-            let name = std::str::from_utf8(rest.get(..len)?).ok()?;
-            return name.split_once(':').map(|(ours, _)| ours);
-        }
-        attributes = rest.get(len.next_multiple_of(4)..)?;
-    }
-    None
+fn local_ufrag(attributes: &[u8]) -> Option<&str> {
+    let (_, name) = self::attributes(attributes).find(|(typ, _)| *typ == USERNAME)?;
+    let name = std::str::from_utf8(name).ok()?;
+    name.split_once(':').map(|(ours, _)| ours)
+}
+
+/// The types and values of what follows the header of a STUN message, as far as it makes sense.
+pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let ([t0, t1, l0, l1], values) = rest.split_first_chunk()?;
+        let len = usize::from(u16::from_be_bytes([*l0, *l1]));
+        rest = values.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_be_bytes([*t0, *t1]), values.get(..len)?))
+    })
 }
 
 /// The pair of addresses that a datagram travels between: ours and theirs.
