@@ -15,18 +15,20 @@ use str0m::{
     net::{Protocol, Receive},
 };
 
-use self::paths::Paths;
+use self::{paths::Paths, targets::Targets};
 use super::{
     Closed, Event, Key, Outputs, Status, Transmit,
     channels::Channels,
-    demux::{Demux, Kind, Pair, Traces},
+    demux::{Demux, Kind, Pair, Traces, place},
     surroundings::{Nearness, Surroundings},
 };
 use crate::{config::Limits, reach::Reach, signaling::SetupId};
 
+mod checks;
 mod paths;
 mod setup;
 mod streaming;
+mod targets;
 
 /// How long an offer waits for its answer: as long as the core does, and twice that.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,6 +103,7 @@ pub(super) struct Connection {
     remote_ips: Vec<IpAddr>,
     /// Those of them that may be sent to, at most as many.
     remote_candidates: Vec<SocketAddr>,
+    targets: Targets,
     /// What it was told of our own, at most as many.
     named: Vec<SocketAddr>,
     /// Whether somebody holds the key and will let go of it.
@@ -146,6 +149,7 @@ impl Connection {
             pending: None,
             remote_ips: Vec::new(),
             remote_candidates: Vec::new(),
+            targets: Targets::default(),
             named: Vec::new(),
             is_held: false,
             paths: Paths::new(now),
@@ -194,13 +198,16 @@ impl Connection {
             return;
         }
         let kind = Kind::of(contents);
-        match kind {
-            Kind::Response { .. } => {
-                self.hear(now);
-                self.paths.answer(now, pair);
-            }
-            Kind::Dtls => self.paths.receive(pair),
-            _ => {}
+        let is_listened_to = match kind {
+            Kind::Request { .. } => self.on_request(now, pair, contents),
+            Kind::Response { .. } => self.on_response(now, pair, contents),
+            _ => true,
+        };
+        if !is_listened_to {
+            return;
+        }
+        if kind == Kind::Dtls {
+            self.paths.receive(pair);
         }
         let is_held_back = self.is_paused() || !self.backlog.is_empty();
         if is_held_back && kind == Kind::Dtls {
@@ -381,6 +388,10 @@ impl Connection {
 
     fn send(&mut self, now: Instant, transmit: Transmit, demux: &mut Demux, outputs: &mut Outputs) {
         let pair = (transmit.source, transmit.destination);
+        let (target, len) = (place(transmit.destination), transmit.contents.len());
+        if !self.targets.send(target, len) {
+            return; // as if it were lost
+        }
         let replaced = demux.learn(&mut self.traces, pair, &transmit.contents);
         self.replaced.extend(replaced);
         if self.is_connected() {

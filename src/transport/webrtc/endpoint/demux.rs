@@ -1,10 +1,10 @@
 //! Whose datagram is this? All connections share a socket, so STUN requests are told apart by the
-//! user name they are for, STUN responses by the transaction they answer, and everything else by
-//! the pair of addresses over which a connection has shown that it is there.
+//! user name they are for, STUN responses by the transaction they answer, if that was sent to where they come
+//! from, and everything else by the pair of addresses over which a connection has shown that it is there.
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use libp2p::PeerId;
@@ -105,10 +105,18 @@ pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> 
 /// The pair of addresses that a datagram travels between: ours and theirs.
 pub(super) type Pair = (SocketAddr, SocketAddr);
 
+/// Where somebody is, without what one end alone calls it: the scope of an IPv6 address.
+pub(super) type Place = (IpAddr, u16);
+
+pub(super) fn place(address: SocketAddr) -> Place {
+    (address.ip().to_canonical(), address.port())
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Demux {
     ufrags: HashMap<String, Key>,
-    transactions: HashMap<TransactionId, Key>,
+    /// Whose they are, and whom they ask.
+    transactions: HashMap<TransactionId, (Key, Place)>,
     pairs: HashMap<Pair, (Key, PeerId)>,
 }
 
@@ -158,7 +166,11 @@ impl Demux {
     pub(super) fn owner(&self, pair: &Pair, kind: &Kind<'_>) -> Option<Key> {
         match kind {
             Kind::Request { ufrag, .. } => self.ufrags.get(*ufrag).copied(),
-            Kind::Response { transaction, .. } => self.transactions.get(transaction).copied(),
+            // Who was asked at one place could answer in the name of another one (RFC 8445, section 7.2.5.2.1).
+            Kind::Response { transaction, .. } => {
+                let (key, asked) = self.transactions.get(transaction)?;
+                (*asked == place(pair.1)).then_some(*key)
+            }
             Kind::Dtls => self.pairs.get(pair).map(|(key, _)| *key),
             Kind::Other => None,
         }
@@ -187,7 +199,8 @@ impl Demux {
         let key = traces.key;
         match Kind::of(datagram) {
             Kind::Request { transaction, .. } => {
-                self.transactions.insert(transaction, key);
+                let asked = place(pair.1);
+                self.transactions.insert(transaction, (key, asked));
                 traces.transactions.push_back(transaction);
                 if traces.transactions.len() > MAX_TRANSACTIONS
                     && let Some(oldest) = traces.transactions.pop_front()
@@ -294,6 +307,19 @@ mod tests {
         }
         demux.remove(&traces);
         assert!(demux.is_empty());
+    }
+
+    #[test]
+    fn who_is_asked_at_one_address_does_not_answer_from_another() {
+        let mut demux = Demux::default();
+        let mut traces = demux.insert(Key(1), PeerId::random(), "u".to_owned());
+        demux.learn(&mut traces, PAIR, &request_for("x:u", 1));
+        let response = stun(BINDING_SUCCESS, 1, &[]);
+        let owner = |from| demux.owner(&(PAIR.0, from), &Kind::of(&response));
+        assert_eq!(owner(PAIR.1), Some(Key(1)));
+        assert_eq!(owner(address(3)), None);
+        let other_host = SocketAddr::from(([127, 0, 0, 2], PAIR.1.port()));
+        assert_eq!(owner(other_host), None);
     }
 
     #[test]

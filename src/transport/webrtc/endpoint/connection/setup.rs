@@ -13,6 +13,7 @@ use str0m::{
 use super::{
     super::{
         Closed,
+        demux::place,
         description::{self},
         surroundings::Surroundings,
     },
@@ -83,7 +84,7 @@ impl Connection {
         self.on_described(now, candidates.flatten(), around);
         for datagram in std::mem::take(&mut self.early) {
             if around.may_send_to(datagram.pair.1, self.nearness) {
-                self.feed(now, datagram.pair, &datagram.contents);
+                self.handle_datagram(now, datagram.pair, &datagram.contents);
             }
         }
     }
@@ -128,6 +129,7 @@ impl Connection {
                 && around.may_send_to(candidate.addr(), self.nearness)
             {
                 self.remote_candidates.push(candidate.addr());
+                self.targets.name(place(candidate.addr()));
                 self.run(|rtc| {
                     rtc.add_remote_candidate(candidate);
                     Ok(())
