@@ -173,6 +173,10 @@ impl Limits {
     /// more than a path is tried with in 5 s. What exceeds it is not sent, as long as the connection lives.
     pub const UNANSWERED: usize = 1000;
 
+    /// How many addresses the other side may say to see us at: one for each of its own and of ours behind a
+    /// symmetric NAT, several times over. What tells of more is dropped.
+    pub const MAPPED_ADDRESSES: usize = 64;
+
     /// How many connections are set up by signals at a time, incoming and outgoing, at some 60 kB each. Who comes when so
     /// many are under way is reached in another way.
     pub const SETUPS: usize = 512;

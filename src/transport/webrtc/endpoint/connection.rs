@@ -2,7 +2,7 @@
 //! channels have to say. It knows its own datagrams only; whose is whose is for `demux`.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
@@ -106,6 +106,8 @@ pub(super) struct Connection {
     targets: Targets,
     /// What it was told of our own, at most as many.
     named: Vec<SocketAddr>,
+    /// How it sees us, as it says, at most in [`Limits::MAPPED_ADDRESSES`] ways: the engine keeps all of them.
+    mapped: HashSet<SocketAddr>,
     /// Whether somebody holds the key and will let go of it.
     pub(super) is_held: bool,
     paths: Paths,
@@ -151,6 +153,7 @@ impl Connection {
             remote_candidates: Vec::new(),
             targets: Targets::default(),
             named: Vec::new(),
+            mapped: HashSet::new(),
             is_held: false,
             paths: Paths::new(now),
             early: Vec::new(),
@@ -200,7 +203,7 @@ impl Connection {
         let kind = Kind::of(contents);
         let is_listened_to = match kind {
             Kind::Request { .. } => self.on_request(now, pair, contents),
-            Kind::Response { .. } => self.on_response(now, pair, contents),
+            Kind::Response { is_success, .. } => self.on_response(now, pair, contents, is_success),
             _ => true,
         };
         if !is_listened_to {
@@ -510,6 +513,17 @@ impl Connection {
 
     pub(super) fn named(&self) -> &[SocketAddr] {
         &self.named
+    }
+
+    /// In how many ways it is seen, as the other end says.
+    pub(super) fn mapped(&self) -> usize {
+        self.mapped.len()
+    }
+
+    /// What our end signs its answers to checks with.
+    pub(super) fn password(&mut self) -> String {
+        let engine = self.engine.as_mut().unwrap();
+        engine.direct_api().local_ice_credentials().pass
     }
 
     pub(super) fn early(&self) -> usize {

@@ -1,5 +1,5 @@
 //! Which ICE checks of the other end, and which answers to ours, the engine is to see: it believes where they come
-//! from.
+//! from, and keeps whatever address it learns by them.
 
 use std::time::Instant;
 
@@ -9,9 +9,13 @@ use str0m::{
 };
 
 use super::{
-    super::demux::{Pair, place},
+    super::{
+        demux::{Pair, place},
+        stun::{decode, mapped_address},
+    },
     Connection,
 };
+use crate::config::Limits;
 
 impl Connection {
     /// Whether a check is to be answered, and followed by ours.
@@ -20,12 +24,21 @@ impl Connection {
     }
 
     /// Whether the engine is to see what answers a check of ours.
-    pub(super) fn on_response(&mut self, now: Instant, pair: Pair, contents: &[u8]) -> bool {
+    pub(super) fn on_response(
+        &mut self,
+        now: Instant,
+        pair: Pair,
+        contents: &[u8],
+        is_success: bool,
+    ) -> bool {
         if !self.is_signed(now, pair, contents) {
             return false;
         }
         self.targets.answer(place(pair.1));
         self.hear(now);
+        if is_success && !self.may_be_mapped(contents) {
+            return false;
+        }
         self.paths.answer(now, pair);
         true
     }
@@ -37,5 +50,14 @@ impl Connection {
             Ok(receive.is_ok_and(|receive| rtc.accepts(&Input::Receive(now, receive))))
         });
         accepted == Some(true)
+    }
+
+    /// Whether we may look as the other end says that we do.
+    fn may_be_mapped(&mut self, response: &[u8]) -> bool {
+        let Some(mapped) = decode(response).as_ref().and_then(mapped_address) else {
+            return false;
+        };
+        let has_room = self.mapped.len() < Limits::MAPPED_ADDRESSES;
+        self.mapped.contains(&mapped) || has_room && self.mapped.insert(mapped)
     }
 }

@@ -1,6 +1,16 @@
-//! Remotes that would have us send to others, by lies of where they are and by datagrams with forged sources.
+//! Remotes that would have us send to others, by lies of where they are and by datagrams with forged sources;
+//! and that would have us remember what they say of us.
 
-use super::{super::demux::Kind, addresses::add_behind_router, *};
+use ::stun::{
+    agent::TransactionId, fingerprint::FINGERPRINT, integrity::MessageIntegrity,
+    message::BINDING_SUCCESS, xoraddr::XorMappedAddress,
+};
+
+use super::{
+    super::demux::{Kind, split_message},
+    addresses::add_behind_router,
+    *,
+};
 use crate::config::Limits;
 
 fn addr(text: &str) -> SocketAddr {
@@ -191,4 +201,60 @@ fn a_peer_whose_router_maps_it_anew_is_followed_for_as_long_as_it_answers() {
         assert_eq!(lab.ends[0].endpoint.remote(b), Some(public));
     }
     lab.finish((moving, a), (0, b));
+}
+
+/// What answers a check, signed by the other end.
+fn answer(lab: &mut Lab, key: Key, check: &[u8], mapped: SocketAddr) -> Vec<u8> {
+    let (_, transaction, _) = split_message(check).unwrap();
+    let connection = lab.ends[1].endpoint.connections.get_mut(&key);
+    let password = connection.unwrap().password();
+    let (ip, port) = (mapped.ip(), mapped.port());
+    let mut answer = ::stun::message::Message::new();
+    let parts: [Box<dyn ::stun::message::Setter>; 5] = [
+        Box::new(TransactionId(transaction)),
+        Box::new(BINDING_SUCCESS),
+        Box::new(XorMappedAddress { ip, port }),
+        Box::new(MessageIntegrity::new_short_term_integrity(password)),
+        Box::new(FINGERPRINT),
+    ];
+    answer.build(&parts).unwrap();
+    answer.raw
+}
+
+#[test]
+fn the_other_end_says_of_64_addresses_that_they_are_ours_and_no_more() {
+    let mut lab = lab_with(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let before = lab.ends[0].endpoint.connections[&a].mapped();
+    assert_eq!(before, 1, "the true one");
+    let check = check_of(&mut lab, 0);
+    for n in 0..100 {
+        let answer = answer(&mut lab, b, &check, victim(n));
+        forge(&mut lab, address(1, 0), &answer);
+        let mapped = lab.ends[0].endpoint.connections[&a].mapped();
+        assert_eq!(mapped, (before + n + 1).min(Limits::MAPPED_ADDRESSES));
+    }
+    lab.finish((0, a), (1, b));
+}
+
+/// It could say so in the name of whomever it likes, which would be kept, and sent to.
+#[test]
+fn what_answers_a_check_from_where_nobody_was_asked_says_nothing() {
+    let mut lab = lab_with(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let ours = check_of(&mut lab, 0);
+    let theirs = check_of(&mut lab, 1);
+    forge(&mut lab, victim(0), &theirs);
+    let before = sent_to(&lab, [victim(0)].into_iter());
+    for n in 0..100 {
+        let answer = answer(&mut lab, b, &ours, victim(n));
+        forge(&mut lab, victim(0), &answer);
+    }
+    assert_eq!(lab.ends[0].endpoint.connections[&a].mapped(), 1);
+    (0..100).for_each(|_| forge(&mut lab, victim(0), &theirs));
+    lab.run(SECOND * 30);
+    let after = sent_to(&lab, [victim(0)].into_iter());
+    assert_eq!(before.len(), 1);
+    assert!(largest(&after).bytes <= Limits::UNANSWERED, "{after:?}");
+    lab.finish((0, a), (1, b));
 }
