@@ -156,12 +156,30 @@ impl Limits {
     pub const DIALS_BACK: usize = 8;
 
     /// How many ICE candidates are given to the other side and taken from it: two address families with a few
-    /// interfaces and a mapped address each; and a lying peer can aim us at no more. The rest is left out.
+    /// interfaces and a mapped address each; and a lying peer can name no more victims. The rest is left out.
     pub const ICE_CANDIDATES: usize = 8;
 
     /// How many connections may be in set-up at a time with those whom one peer brings, at some 16 kB each: a crowd
     /// finds several who introduce it, or somebody else at once; who lies takes 5 s of this at each. More are refused.
     pub const SETUPS_AN_INTRODUCER: usize = 8;
+
+    /// How many addresses that the other side has not named its checks may come from before it has answered one of
+    /// ours there: a peer behind a NAT shows itself at addresses that it does not know, each of which answers within
+    /// a round trip; and who forges sources can aim us at no more. Checks from others are dropped.
+    pub const ICE_SOURCES: usize = 4;
+
+    /// The same, of those that have answered as well, while the connection lives: a peer that changes networks each
+    /// few minutes for a day. The engine forgets none of them.
+    pub const ALL_ICE_SOURCES: usize = 256;
+
+    /// How many bytes go to an address that has not answered, because the other side has named it; and how many
+    /// because its checks seem to come from there, then no more than three times as many as came. Eight checks each: one
+    /// more than a path is tried with in 5 s. What exceeds it is not sent, as long as the connection lives.
+    pub const UNANSWERED: usize = 1000;
+
+    /// How many addresses the other side may say to see us at: one for each of its own and of ours behind a
+    /// symmetric NAT, several times over. What tells of more is dropped.
+    pub const MAPPED_ADDRESSES: usize = 64;
 
     /// How many connections are set up by signals at a time, incoming and outgoing, at some 60 kB each. Who comes when so
     /// many are under way is reached in another way.

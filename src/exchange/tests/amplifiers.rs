@@ -1,8 +1,10 @@
 //! Remotes that would have us do more to others than they do to us.
 
+use std::collections::HashSet;
+
 use super::*;
 use crate::{
-    config::{Limits, Rate},
+    config::{Candidate, Limits, Rate},
     error::ProtocolError,
     exchange::Input,
     message::Path,
@@ -167,6 +169,38 @@ fn a_node_without_addresses_dials_few_offerers_at_a_time_and_none_twice() {
         sim.run(10 * SECOND);
         sim.end();
     }
+}
+
+#[test]
+fn an_introducer_that_vouches_for_others_has_few_of_their_addresses_dialed_and_one_peers_at_a_time()
+{
+    let vouched = |n: usize| {
+        let address = |k| format!("/ip4/9.8.{n}.{k}/udp/53/webrtc-direct").parse();
+        Candidate::vouched(peer(100 + n), (0..100).map(|k| address(k).unwrap()))
+    };
+    let mut sim = Sim::new(1);
+    sim.add(config());
+    sim.add(config().with_candidates(move |_: &_, _: &_, _| (0..100).map(vouched).collect()));
+    sim.connect(0, 1);
+    sim.nodes[0].dialed.clear();
+    let began = sim.now;
+    assert!(sim.query(0).is_err());
+    let dialed = &sim.nodes[0].dialed;
+    let addresses: HashSet<_> = dialed.iter().flatten().collect();
+    println!(
+        "one lying answer: {} addresses in {} dials, one after the other, within {:?}",
+        addresses.len(),
+        dialed.len(),
+        sim.now - began
+    );
+    assert!(
+        dialed
+            .iter()
+            .all(|dialed| dialed.len() <= Limits::ADDRESSES)
+    );
+    assert_eq!(addresses.len(), Limits::CANDIDATES * Limits::ADDRESSES);
+    assert_eq!(dialed.len(), Limits::CANDIDATES);
+    sim.end();
 }
 
 #[test]

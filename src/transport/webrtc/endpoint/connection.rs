@@ -2,7 +2,7 @@
 //! channels have to say. It knows its own datagrams only; whose is whose is for `demux`.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
@@ -16,19 +16,21 @@ use str0m::{
     net::{Protocol, Receive},
 };
 
-use self::paths::Paths;
+use self::{paths::Paths, targets::Targets};
 use super::{
     Closed, Event, Key, Outputs, Status, Transmit,
     channels::Channels,
-    demux::{Demux, Kind, Pair, Traces},
+    demux::{Demux, Kind, Pair, Traces, place},
     surroundings::{Nearness, Surroundings},
 };
 use crate::{config::Limits, reach::Reach, signaling::SetupId};
 
+mod checks;
 mod direct;
 mod paths;
 mod setup;
 mod streaming;
+mod targets;
 
 /// How long an offer waits for its answer: as long as the core does, and twice that.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -104,8 +106,11 @@ pub(super) struct Connection {
     remote_ips: Vec<IpAddr>,
     /// Those of them that may be sent to, at most as many.
     remote_candidates: Vec<SocketAddr>,
+    targets: Targets,
     /// What it was told of our own, at most as many.
     named: Vec<SocketAddr>,
+    /// How it sees us, as it says, at most in [`Limits::MAPPED_ADDRESSES`] ways: the engine keeps all of them.
+    mapped: HashSet<SocketAddr>,
     /// Whether somebody holds the key and will let go of it.
     pub(super) is_held: bool,
     paths: Paths,
@@ -151,7 +156,9 @@ impl Connection {
             pending: None,
             remote_ips: Vec::new(),
             remote_candidates: Vec::new(),
+            targets: Targets::default(),
             named: Vec::new(),
+            mapped: HashSet::new(),
             is_held: false,
             paths: Paths::new(now),
             early: Vec::new(),
@@ -205,13 +212,16 @@ impl Connection {
             return;
         }
         let kind = Kind::of(contents);
-        match kind {
-            Kind::Response { .. } => {
-                self.hear(now);
-                self.paths.answer(now, pair);
-            }
-            Kind::Dtls => self.paths.receive(pair),
-            _ => {}
+        let is_listened_to = match kind {
+            Kind::Request { .. } => self.on_request(now, pair, contents),
+            Kind::Response { is_success, .. } => self.on_response(now, pair, contents, is_success),
+            _ => true,
+        };
+        if !is_listened_to {
+            return;
+        }
+        if kind == Kind::Dtls {
+            self.paths.receive(pair);
         }
         let is_held_back = self.is_paused() || !self.backlog.is_empty();
         if is_held_back && kind == Kind::Dtls {
@@ -392,6 +402,10 @@ impl Connection {
 
     fn send(&mut self, now: Instant, transmit: Transmit, demux: &mut Demux, outputs: &mut Outputs) {
         let pair = (transmit.source, transmit.destination);
+        let (target, len) = (place(transmit.destination), transmit.contents.len());
+        if !self.targets.send(target, len) {
+            return; // as if it were lost
+        }
         let replaced = demux.learn(&mut self.traces, pair, &transmit.contents);
         self.replaced.extend(replaced);
         if self.is_connected() {
@@ -521,6 +535,17 @@ impl Connection {
 
     pub(super) fn named(&self) -> &[SocketAddr] {
         &self.named
+    }
+
+    /// In how many ways it is seen, as the other end says.
+    pub(super) fn mapped(&self) -> usize {
+        self.mapped.len()
+    }
+
+    /// What our end signs its answers to checks with.
+    pub(super) fn password(&mut self) -> String {
+        let engine = self.engine.as_mut().unwrap();
+        engine.direct_api().local_ice_credentials().pass
     }
 
     pub(super) fn early(&self) -> usize {

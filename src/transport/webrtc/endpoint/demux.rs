@@ -1,10 +1,10 @@
 //! Whose datagram is this? All connections share a socket, so STUN requests are told apart by the
-//! user name they are for, STUN responses by the transaction they answer, and everything else by
-//! the pair of addresses over which a connection has shown that it is there.
+//! user name they are for, STUN responses by the transaction they answer, if that was sent to where they come
+//! from, and everything else by the pair of addresses over which a connection has shown that it is there.
 
 use std::{
     collections::{HashMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use libp2p::PeerId;
@@ -20,6 +20,10 @@ const MAX_TRANSACTIONS: usize = 64;
 const MAX_PAIRS: usize = 16;
 
 const HEADER_LEN: usize = 20;
+
+/// Where the numbers of TURN's channels begin, which stand in the place of a type (RFC 8656, section 12).
+const FIRST_CHANNEL: u16 = 0x4000;
+
 const USERNAME: u16 = 0x0006;
 const BINDING_REQUEST: u16 = 0x0001;
 const BINDING_SUCCESS: u16 = 0x0101;
@@ -54,9 +58,8 @@ impl<'a> Kind<'a> {
     }
 
     fn of_stun(datagram: &'a [u8]) -> Option<Self> {
-        let (header, attributes) = datagram.split_at_checked(HEADER_LEN)?;
-        let transaction = header.last_chunk().copied()?;
-        match u16::from_be_bytes(*header.first_chunk()?) {
+        let (typ, transaction, attributes) = split_message(datagram)?;
+        match typ {
             BINDING_REQUEST => Some(Self::Request {
                 ufrag: local_ufrag(attributes)?,
                 transaction,
@@ -74,28 +77,46 @@ impl<'a> Kind<'a> {
     }
 }
 
+/// The type of a STUN message, its transaction, and what follows, if it is one.
+pub(super) fn split_message(datagram: &[u8]) -> Option<(u16, TransactionId, &[u8])> {
+    let (header, attributes) = datagram.split_at_checked(HEADER_LEN)?;
+    let typ = u16::from_be_bytes(*header.first_chunk()?);
+    (typ < FIRST_CHANNEL).then_some((typ, header.last_chunk().copied()?, attributes))
+}
+
 /// The part of the user name before the colon, which is of the one who is asked (RFC 8445, section
 /// 7.2.2).
-fn local_ufrag(mut attributes: &[u8]) -> Option<&str> {
-    while let Some((head, rest)) = attributes.split_first_chunk::<4>() {
-        let [t0, t1, l0, l1] = *head;
-        let len = usize::from(u16::from_be_bytes([l0, l1]));
-        if u16::from_be_bytes([t0, t1]) == USERNAME {
-            let name = std::str::from_utf8(rest.get(..len)?).ok()?;
-            return name.split_once(':').map(|(ours, _)| ours);
-        }
-        attributes = rest.get(len.next_multiple_of(4)..)?;
-    }
-    None
+fn local_ufrag(attributes: &[u8]) -> Option<&str> {
+    let (_, name) = self::attributes(attributes).find(|(typ, _)| *typ == USERNAME)?;
+    let name = std::str::from_utf8(name).ok()?;
+    name.split_once(':').map(|(ours, _)| ours)
+}
+
+/// The types and values of what follows the header of a STUN message, as far as it makes sense.
+pub(super) fn attributes(mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    std::iter::from_fn(move || {
+        let ([t0, t1, l0, l1], values) = rest.split_first_chunk()?;
+        let len = usize::from(u16::from_be_bytes([*l0, *l1]));
+        rest = values.get(len.next_multiple_of(4)..).unwrap_or_default();
+        Some((u16::from_be_bytes([*t0, *t1]), values.get(..len)?))
+    })
 }
 
 /// The pair of addresses that a datagram travels between: ours and theirs.
 pub(super) type Pair = (SocketAddr, SocketAddr);
 
+/// Where somebody is, without what one end alone calls it: the scope of an IPv6 address.
+pub(super) type Place = (IpAddr, u16);
+
+pub(super) fn place(address: SocketAddr) -> Place {
+    (address.ip().to_canonical(), address.port())
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Demux {
     ufrags: HashMap<String, Key>,
-    transactions: HashMap<TransactionId, Key>,
+    /// Whose they are, and whom they ask.
+    transactions: HashMap<TransactionId, (Key, Place)>,
     pairs: HashMap<Pair, (Key, Option<PeerId>)>,
 }
 
@@ -146,7 +167,11 @@ impl Demux {
     pub(super) fn owner(&self, pair: &Pair, kind: &Kind<'_>) -> Option<Key> {
         match kind {
             Kind::Request { ufrag, .. } => self.ufrags.get(*ufrag).copied(),
-            Kind::Response { transaction, .. } => self.transactions.get(transaction).copied(),
+            // Who was asked at one place could answer in the name of another one (RFC 8445, section 7.2.5.2.1).
+            Kind::Response { transaction, .. } => {
+                let (key, asked) = self.transactions.get(transaction)?;
+                (*asked == place(pair.1)).then_some(*key)
+            }
             Kind::Dtls => self.pairs.get(pair).map(|(key, _)| *key),
             Kind::Other => None,
         }
@@ -175,7 +200,8 @@ impl Demux {
         let key = traces.key;
         match Kind::of(datagram) {
             Kind::Request { transaction, .. } => {
-                self.transactions.insert(transaction, key);
+                let asked = place(pair.1);
+                self.transactions.insert(transaction, (key, asked));
                 traces.transactions.push_back(transaction);
                 if traces.transactions.len() > MAX_TRANSACTIONS
                     && let Some(oldest) = traces.transactions.pop_front()
@@ -293,6 +319,19 @@ mod tests {
         }
         demux.remove(&traces);
         assert!(demux.is_empty());
+    }
+
+    #[test]
+    fn who_is_asked_at_one_address_does_not_answer_from_another() {
+        let mut demux = Demux::default();
+        let mut traces = demux.insert(Key(1), Some(PeerId::random()), "u".to_owned());
+        demux.learn(&mut traces, PAIR, &request_for("x:u", 1));
+        let response = stun(BINDING_SUCCESS, 1, &[]);
+        let owner = |from| demux.owner(&(PAIR.0, from), &Kind::of(&response));
+        assert_eq!(owner(PAIR.1), Some(Key(1)));
+        assert_eq!(owner(address(3)), None);
+        let other_host = SocketAddr::from(([127, 0, 0, 2], PAIR.1.port()));
+        assert_eq!(owner(other_host), None);
     }
 
     #[test]

@@ -1,5 +1,9 @@
-//! What a description says of addresses. Candidates are kept apart from the rest of a description,
-//! in both directions, so that each can be checked, capped and, if it makes no sense, left out.
+//! What descriptions look like. The engine reads those of the other end, with a parser of everything that SDP
+//! can say, which keeps most of it and goes through some of it again and again; so it is given only what makes
+//! data channels. Candidates are kept apart, in both directions, so that each can be checked, capped and, if
+//! it makes no sense, left out.
+
+use std::ops::RangeInclusive;
 
 use crate::config::Limits;
 use str0m::{Candidate, CandidateKind, net::Protocol};
@@ -8,13 +12,94 @@ use super::surroundings::Nearness;
 
 const PREFIX: &str = "a=candidate:";
 
+/// The longest description, in bytes: without candidates none is longer than 1 KiB, and this has room for 50 usual
+/// ones, more than a browser on a host with many interfaces names.
+const MAX_LEN: usize = 8 * 1024;
+
+/// The most lines of one: some 20 and those 50, and half as many again.
+const MAX_LINES: usize = 128;
+
+/// The longest candidate, in bytes: twice what a browser says of one with two IPv6 addresses.
+const MAX_CANDIDATE_LEN: usize = 512;
+
+/// How long the two secrets of ICE may be (RFC 8839, section 5.4). With its own half and a colon in between, the
+/// engine writes the name into each check, and panics if that makes more than 128 bytes; nobody's is longer than
+/// 64.
+const UFRAG_LEN: RangeInclusive<usize> = 4..=100;
+const PWD_LEN: RangeInclusive<usize> = 22..=256;
+
+/// How the one section begins (RFC 8841, section 4.1), behind its port.
+const DATA_CHANNELS: [&str; 2] = [
+    "UDP/DTLS/SCTP webrtc-datachannel",
+    "DTLS/SCTP webrtc-datachannel",
+];
+
+/// The lines that the engine needs, by how they begin. What others say that are in use is of media, of a
+/// bandwidth, or of how candidates are found.
+const KEPT: [&str; 15] = [
+    "v=",
+    "o=",
+    "s=",
+    "t=",
+    "m=",
+    "a=group:BUNDLE ",
+    "a=ice-ufrag:",
+    "a=ice-pwd:",
+    "a=ice-lite",
+    "a=fingerprint:",
+    "a=setup:",
+    "a=mid:",
+    "a=sctp-port:",
+    "a=max-message-size:",
+    "a=sctp-init:",
+];
+
 /// The most of them that say how we look from outside, and the most that are on TURN servers: one of each
 /// address family.
 const MAX_MAPPED: usize = 2;
 const MAX_RELAYED: usize = 2;
 
+/// Reads a description of the other end: what of it is for the engine, and its candidates. `None` if it is of
+/// anything but data channels, or such as none is.
+pub(super) fn read(sdp: &str) -> Option<(String, Vec<Candidate>)> {
+    let is_small = sdp.len() <= MAX_LEN && sdp.lines().count() <= MAX_LINES;
+    if !is_small || !sdp.lines().all(is_plain) {
+        return None;
+    }
+    let values = |start| sdp.lines().filter_map(move |line| line.strip_prefix(start));
+    let mut sections = values("m=");
+    let is_one = sections.next().is_some_and(is_of_data_channels) && sections.next().is_none();
+    let is_name = |value| is_secret(value, &UFRAG_LEN);
+    let is_password = |value| is_secret(value, &PWD_LEN);
+    let are_secrets = values("a=ice-ufrag:").all(is_name) && values("a=ice-pwd:").all(is_password);
+    if !is_one || !are_secrets {
+        return None;
+    }
+    let (rest, candidates) = part(sdp);
+    let is_kept = |line: &&str| KEPT.iter().any(|start| line.starts_with(start));
+    let kept = rest.split_inclusive('\n').filter(is_kept).collect();
+    Some((kept, candidates))
+}
+
+/// Whether it is of printable ASCII, as all that WebRTC says.
+fn is_plain(line: &str) -> bool {
+    line.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
+
+fn is_of_data_channels(section: &str) -> bool {
+    let (typ, rest) = section.split_once(' ').unwrap_or_default();
+    let (_port, rest) = rest.split_once(' ').unwrap_or_default();
+    typ == "application" && DATA_CHANNELS.contains(&rest)
+}
+
+/// Whether it is of as many `ice-char`s (RFC 8839, section 5.1).
+fn is_secret(value: &str, len: &RangeInclusive<usize>) -> bool {
+    let is_ice_char = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    len.contains(&value.len()) && value.bytes().all(is_ice_char)
+}
+
 /// Parts a description into one without candidates, and those of its candidates that make sense.
-pub(super) fn part(sdp: &str) -> (String, Vec<Candidate>) {
+fn part(sdp: &str) -> (String, Vec<Candidate>) {
     let (mut rest, mut candidates) = (String::with_capacity(sdp.len()), Vec::new());
     for line in sdp.lines() {
         if line.starts_with(PREFIX) {
@@ -64,6 +149,9 @@ fn families_in_turn<'a>(
 
 /// Reads a candidate as it travels. Names (`*.local`) and TCP are skipped.
 pub(super) fn candidate(line: &str) -> Option<Candidate> {
+    if line.len() > MAX_CANDIDATE_LEN {
+        return None;
+    }
     let line = line.strip_prefix("a=").unwrap_or(line);
     let candidate = Candidate::from_sdp_string(line).ok()?;
     (candidate.proto() == Protocol::Udp).then_some(candidate)
@@ -92,6 +180,29 @@ mod tests {
         let addresses = candidates.iter().map(|it| it.addr().to_string());
         let addresses: Vec<_> = addresses.collect();
         assert_eq!(addresses, ["9.9.9.9:4000", "127.0.0.1:4000", "9.9.9.7:0"]);
+    }
+
+    const OF_DATA: &str = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0\r\n\
+        m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\na=ice-ufrag:abcd\r\n\
+        a=ice-pwd:abcdefghijklmnopqrstuv\r\na=fingerprint:sha-256 A1\r\na=setup:actpass\r\na=mid:0\r\n\
+        a=sctp-port:5000\r\na=max-message-size:262144\r\na=sctp-init:AQAA\r\n";
+
+    #[test]
+    fn of_a_description_the_engine_is_given_what_makes_data_channels() {
+        let more = "a=ssrc:1 cname:x\r\na=ssrc:1 x\r\na=rid:1 send\r\na=extmap:1 urn:x\r\nb=AS\r\nb=AS:30\r\n\
+            a=rtpmap:0 PCMU/8000\r\na=simulcast:send 1\r\na=identity:x\r\na=group:LS 0\r\n\
+            a=candidate:1 1 udp 2130706175 9.9.9.9 4000 typ host\r\na=end-of-candidates\r\nx\r\n\r\nk=x\r\n";
+        let (given, candidates) = read(&format!("{OF_DATA}{more}")).unwrap();
+        assert_eq!((&given[..], candidates.len()), (OF_DATA, 1));
+    }
+
+    #[test]
+    fn a_candidate_may_be_so_long() {
+        for (len, is_read) in [(511, true), (512, true), (513, false)] {
+            let start = "candidate:1 1 udp 2130706175 9.9.9.9 4000 typ host ufrag ";
+            let line = format!("{start}{}", "u".repeat(len - start.len()));
+            assert_eq!(candidate(&line).is_some(), is_read, "{len}");
+        }
     }
 
     #[test]

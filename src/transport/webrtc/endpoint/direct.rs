@@ -200,7 +200,7 @@ impl Endpoint {
         let known = self.demux.of_user(&source.name);
         let key = known.unwrap_or_else(|| self.make_direct(now, &source.name, None));
         self.with(now, key, |connection| {
-            connection.handle_datagram(now, pair, &source.request);
+            connection.show(now, pair, &source.request)
         });
     }
 

@@ -188,6 +188,12 @@ impl Relays {
         hosts.copied().collect()
     }
 
+    /// How many clients have not panicked, failed or ended.
+    pub(super) fn running(&self) -> usize {
+        let clients = self.all.values().filter_map(|relay| relay.client.as_ref());
+        clients.count()
+    }
+
     pub(super) fn panic_inside(&mut self) {
         for relay in self.all.values_mut() {
             relay.call::<()>(|_| panic!("a bug of the client"));

@@ -11,6 +11,7 @@ use std::{
 
 use ::stun::{
     agent::TransactionId,
+    attributes::ATTR_XORMAPPED_ADDRESS,
     fingerprint::FINGERPRINT,
     message::{BINDING_REQUEST, BINDING_SUCCESS, Getter, Message},
     xoraddr::XorMappedAddress,
@@ -79,8 +80,7 @@ pub(super) struct Mapping {
 }
 
 impl Mapping {
-    fn new(base: SocketAddr, mapped: &XorMappedAddress) -> Option<Self> {
-        let mapped = SocketAddr::new(mapped.ip, mapped.port);
+    fn new(base: SocketAddr, mapped: SocketAddr) -> Option<Self> {
         let is_possible = base.is_ipv4() == mapped.is_ipv4() && mapped.port() != 0;
         (is_possible && Reach::of_ip(mapped.ip()).is_some()).then_some(Self { base, mapped })
     }
@@ -270,9 +270,7 @@ impl Stun {
         if response.typ != BINDING_SUCCESS || asked.request != Some(response.transaction_id) {
             return None;
         }
-        let mut mapped = XorMappedAddress::default();
-        mapped.get_from(&response).ok()?;
-        Mapping::new(base, &mapped)
+        Mapping::new(base, mapped_address(&response)?)
     }
 
     fn on_told(&mut self, now: Instant, from: SocketAddr, mapping: Mapping) {
@@ -308,6 +306,16 @@ pub(super) fn binding_request(transaction: TransactionId) -> Option<Vec<u8>> {
     Some(request.raw)
 }
 
+/// How the asker looks from outside. `None` also if it is told in several ways, of which another reader could take
+/// another one.
+pub(super) fn mapped_address(response: &Message) -> Option<SocketAddr> {
+    let attributes = response.attributes.0.iter();
+    let told = attributes.filter(|it| it.typ == ATTR_XORMAPPED_ADDRESS);
+    let mut mapped = XorMappedAddress::default();
+    mapped.get_from(response).ok()?;
+    (told.count() == 1).then_some(SocketAddr::new(mapped.ip, mapped.port))
+}
+
 pub(super) fn decode(datagram: &[u8]) -> Option<Message> {
     if datagram.len() > MAX_MESSAGE {
         return None;
@@ -316,4 +324,31 @@ pub(super) fn decode(datagram: &[u8]) -> Option<Message> {
     message.raw = datagram.to_vec();
     message.decode().ok()?;
     Some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_we_look_from_outside_is_told_in_one_way() {
+        let told = |addresses: &[&str]| {
+            let mut response = Message::new();
+            let parts: [Box<dyn ::stun::message::Setter>; 2] =
+                [Box::new(TransactionId::new()), Box::new(BINDING_SUCCESS)];
+            response.build(&parts).unwrap();
+            for address in addresses {
+                let address: SocketAddr = address.parse().unwrap();
+                let (ip, port) = (address.ip(), address.port());
+                let mapped = XorMappedAddress { ip, port };
+                ::stun::message::Setter::add_to(&mapped, &mut response).unwrap();
+            }
+            mapped_address(&decode(&response.raw).unwrap())
+        };
+        for address in ["9.9.9.9:1", "[2620:fe::9]:1"] {
+            assert_eq!(told(&[address]), Some(address.parse().unwrap()));
+            assert_eq!(told(&[address, address]), None);
+        }
+        assert_eq!(told(&[]), None);
+    }
 }

@@ -20,7 +20,9 @@ use crate::{
 };
 
 mod addresses;
+mod amplifiers;
 mod associations;
+mod descriptions;
 mod direct;
 mod foreign;
 mod life;
@@ -45,6 +47,12 @@ enum Delivery {
         to: usize,
         command: Command,
     },
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Sent {
+    packets: usize,
+    bytes: usize,
 }
 
 struct End {
@@ -88,8 +96,8 @@ struct Lab {
     /// Addresses that nothing leaves or reaches.
     dead: HashSet<SocketAddr>,
     datagrams: usize,
-    /// How many of them an end has sent where.
-    sent_to: HashMap<(usize, SocketAddr), usize>,
+    /// What of them an end has sent where.
+    sent_to: HashMap<(usize, SocketAddr), Sent>,
     /// What the end 1 says of where it is, instead of the truth.
     lies: Vec<SocketAddr>,
     /// Who reported what of its router.
@@ -308,7 +316,9 @@ impl Lab {
                 false => transmit.source,
             };
             let to = transmit.destination;
-            *self.sent_to.entry((n, to)).or_default() += 1;
+            let sent = self.sent_to.entry((n, to)).or_default();
+            sent.packets += 1;
+            sent.bytes += transmit.contents.len();
             let (is_dead, source) = (self.dead.contains(&source), self.outside(source, to));
             self.let_out.insert((source, to));
             let copies = 1 + usize::from(self.rng.random_bool(self.duplication));

@@ -6,7 +6,10 @@ use std::{net::SocketAddr, time::Instant};
 use libp2p_webrtc_utils::Fingerprint;
 use str0m::{Candidate, IceCreds, channel::ChannelConfig, config};
 
-use super::{Connection, Ingredients, PATH_TIMEOUT, Phase, Role};
+use super::{
+    super::demux::{Pair, place},
+    Connection, Ingredients, PATH_TIMEOUT, Phase, Role,
+};
 
 /// SCTP's number of the channel over which both ends prove who they are.
 const NOISE_STREAM: u16 = 0;
@@ -31,6 +34,9 @@ impl Connection {
         // The engine wants to expect one also where it is not to look at it.
         let (target, expected) = dialed.unzip();
         let expected = expected.unwrap_or(Fingerprint::FF).to_multihash();
+        if let Some(target) = target {
+            connection.targets.name(place(target));
+        }
         let target = target.and_then(|target| Candidate::host(target, "udp").ok());
         connection.noise = connection.run(|rtc| {
             target.map(|target| rtc.add_remote_candidate(target));
@@ -53,6 +59,15 @@ impl Connection {
             connection.channels.insert(noise);
         }
         connection
+    }
+
+    /// The other end has shown that it is at `source`, from where this request came.
+    pub(in super::super) fn show(&mut self, now: Instant, pair: Pair, request: &[u8]) {
+        let source = place(pair.1);
+        if self.targets.ask(source, request.len()) {
+            self.targets.answer(source);
+        }
+        self.handle_datagram(now, pair, request);
     }
 
     /// What the other end's certificate has shown.

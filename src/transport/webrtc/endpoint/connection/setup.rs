@@ -12,6 +12,8 @@ use str0m::{
 
 use super::{
     super::{
+        Closed,
+        demux::place,
         description::{self},
         surroundings::Surroundings,
     },
@@ -53,13 +55,17 @@ impl Connection {
     ) -> (Self, Option<String>) {
         let around = ingredients.surroundings.clone();
         let mut connection = Self::new(now, Role::Answerer, ingredients);
-        let (offer, candidates) = description::part(offer);
-        let sdp = connection.run(|rtc| {
+        let described = connection.run(|rtc| {
+            let Some((offer, candidates)) = description::read(offer) else {
+                return Ok(None);
+            };
             let offer = SdpOffer::from_sdp_string(&offer)?;
-            rtc.sdp_api().accept_offer(offer)
+            let answer = rtc.sdp_api().accept_offer(offer)?;
+            Ok(Some((answer.to_sdp_string(), candidates)))
         });
+        let (sdp, candidates) = described.flatten().unzip();
         connection.on_described(now, candidates, &around);
-        (connection, sdp.map(|answer| answer.to_sdp_string()))
+        (connection, sdp)
     }
 
     /// Takes the answer to our offer.
@@ -67,23 +73,32 @@ impl Connection {
         let Some(pending) = self.pending.take() else {
             return;
         };
-        let (answer, candidates) = description::part(answer);
-        self.run(|rtc| {
+        let candidates = self.run(|rtc| {
+            let Some((answer, candidates)) = description::read(answer) else {
+                return Ok(None);
+            };
             let answer = SdpAnswer::from_sdp_string(&answer)?;
-            rtc.sdp_api().accept_answer(pending, answer)
+            rtc.sdp_api().accept_answer(pending, answer)?;
+            Ok(Some(candidates))
         });
-        self.on_described(now, candidates, around);
+        self.on_described(now, candidates.flatten(), around);
         for datagram in std::mem::take(&mut self.early) {
             if around.may_send_to(datagram.pair.1, self.nearness) {
-                self.feed(now, datagram.pair, &datagram.contents);
+                self.handle_datagram(now, datagram.pair, &datagram.contents);
             }
         }
     }
 
-    fn on_described(&mut self, now: Instant, candidates: Vec<Candidate>, around: &Surroundings) {
-        if self.phase != Phase::Offered {
-            return; // what was said made no sense
-        }
+    /// The other side has said what it is, and where, if what it said made sense.
+    fn on_described(
+        &mut self,
+        now: Instant,
+        candidates: Option<Vec<Candidate>>,
+        around: &Surroundings,
+    ) {
+        let Some(candidates) = candidates else {
+            return self.finish(Closed::Protocol);
+        };
         self.phase = Phase::Connecting { has_path: false };
         self.phase_ends = now + PATH_TIMEOUT;
         self.add_remote_candidates(candidates, around);
@@ -97,7 +112,8 @@ impl Connection {
         candidate: &str,
         around: &Surroundings,
     ) {
-        if let Some(candidate) = description::candidate(candidate) {
+        let read = self.run(|_| Ok(description::candidate(candidate)));
+        if let Some(candidate) = read.flatten() {
             self.add_remote_candidates(vec![candidate], around);
             self.tick(now);
         }
@@ -113,6 +129,7 @@ impl Connection {
                 && around.may_send_to(candidate.addr(), self.nearness)
             {
                 self.remote_candidates.push(candidate.addr());
+                self.targets.name(place(candidate.addr()));
                 self.run(|rtc| {
                     rtc.add_remote_candidate(candidate);
                     Ok(())

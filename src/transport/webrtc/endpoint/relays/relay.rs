@@ -2,7 +2,7 @@
 //! let send to it.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     time::{Duration, Instant},
@@ -17,7 +17,13 @@ use turn_client_proto::{
     udp::TurnClientUdp,
 };
 
-use super::{super::stun::unspecified, Change, Received, Transmit};
+use super::{
+    super::{
+        demux::{TransactionId, attributes, split_message},
+        stun::unspecified,
+    },
+    Change, Received, Transmit,
+};
 use crate::{config::Credentials, reach::Reach};
 
 /// When a request is repeated at first and at most, and how often it is sent: within 6 s.
@@ -52,6 +58,15 @@ const MAX_ASKING: usize = 4;
 /// other end of a set-up names. Lost, they would be repeated 50 ms later and more.
 const MAX_WAITING: usize = 8;
 
+/// How many requests are remembered until they are answered: as many as the client makes within the 6 s that it
+/// waits for an answer, for it keeps 50 ms between any two.
+const MAX_REQUESTS: usize = 128;
+
+/// The bits of a STUN message's type that tell responses from the rest (RFC 8489, section 5), and the attribute
+/// in which a server says what is to come with the next request.
+const RESPONSE: u16 = 0x0100;
+const NONCE: u16 = 0x0015;
+
 /// How a request begins that has an address kept, or given back (RFC 8656, section 17).
 const REFRESH: [u8; 2] = [0, 4];
 
@@ -77,6 +92,8 @@ pub(super) struct Relay {
     pub(super) base: Option<SocketAddr>,
     /// Which hosts the server lets send to us, at most [`MAX_HOSTS`] with those that it is asked for.
     pub(super) hosts: HashSet<IpAddr>,
+    /// What may be answered, at most [`MAX_REQUESTS`].
+    requests: VecDeque<TransactionId>,
     /// Which it is asked for, at most [`MAX_ASKING`].
     asking: HashSet<IpAddr>,
     /// What is to be sent to these, at most [`MAX_WAITING`].
@@ -112,6 +129,7 @@ impl Relay {
             relayed: None,
             base: None,
             hosts: HashSet::new(),
+            requests: VecDeque::new(),
             asking: HashSet::new(),
             waiting: Vec::new(),
             used: now,
@@ -178,8 +196,12 @@ impl Relay {
         changes: &mut Vec<Change>,
     ) -> Option<Instant> {
         for _ in 0..MAX_STEPS {
-            while let Some(request) = self.call(|client| client.poll_transmit(time.turn))? {
-                transmits.push(to_server(self.server, request.data.to_vec()));
+            while let Some(request) = self.call(|client| {
+                let request = client.poll_transmit(time.turn)?;
+                Some(request.data.to_vec())
+            })? {
+                self.remember(&request);
+                transmits.push(to_server(self.server, request));
             }
             let polled = self.call(|client| client.poll(time.turn))?;
             let mut is_idle = true;
@@ -268,9 +290,12 @@ impl Relay {
         }
         for step in 0..MAX_STEPS {
             let later = time.turn + FIRST_REPETITION * step as u32;
-            if let Some(Some(request)) = self.call(|client| client.poll_transmit(later)) {
-                transmits.push(to_server(self.server, request.data.to_vec()));
-                if request.data.starts_with(&REFRESH) {
+            let request = self.call(|client| Some(client.poll_transmit(later)?.data.to_vec()));
+            if let Some(request) = request.flatten() {
+                self.remember(&request);
+                let is_last = request.starts_with(&REFRESH);
+                transmits.push(to_server(self.server, request));
+                if is_last {
                     break;
                 }
             }
@@ -303,7 +328,32 @@ impl Relay {
         self.retry = LAST_RETRY.min(2 * retry);
     }
 
+    fn remember(&mut self, request: &[u8]) {
+        if let Some((_, transaction, _)) = split_message(request)
+            && !self.requests.contains(&transaction)
+        {
+            self.requests.push_back(transaction);
+            if self.requests.len() > MAX_REQUESTS {
+                self.requests.pop_front();
+            }
+        }
+    }
+
+    /// Whether the client may see this. It believes some responses before it looks at what they answer, and
+    /// panics at a nonce that begins as those of RFC 8489 do and has a longer character in its next four bytes
+    /// (`stun-proto` 2.0.4, `NonceSecurityBits::from_nonce`): a nonce of anything but ASCII is none (section 14.10).
+    fn is_credible(&self, datagram: &[u8]) -> bool {
+        let Some((typ, transaction, rest)) = split_message(datagram) else {
+            return true; // of a channel, or nothing
+        };
+        let is_asked_for = typ & RESPONSE == 0 || self.requests.contains(&transaction);
+        is_asked_for && attributes(rest).all(|(typ, value)| typ != NONCE || value.is_ascii())
+    }
+
     pub(super) fn receive(&mut self, time: Time, datagram: &[u8]) -> Received {
+        if !self.is_credible(datagram) {
+            return Received::Other;
+        }
         let (server, relayed) = (self.server, self.relayed);
         let received = self.call(|client| {
             let transmit = TurnTransmit::new(datagram, Udp, server, client.local_addr());

@@ -464,6 +464,99 @@ fn addresses_are_had_on_four_servers_at_most() {
     }
 }
 
+const CREATE_PERMISSION_ERROR: [u8; 2] = [1, 0x18];
+const ALLOCATE_ERROR: [u8; 2] = [1, 0x13];
+
+/// What a server that wants another nonce answers to a request, or to none.
+fn refusal(typ: [u8; 2], transaction: [u8; 12], code: u16, nonce: &[u8]) -> Vec<u8> {
+    let mut attributes = Vec::new();
+    let code = [0, 0, (code / 100) as u8, (code % 100) as u8];
+    for (typ, value) in [(0x0009_u16, &code[..]), (0x0014, b"realm"), (0x0015, nonce)] {
+        attributes.extend(typ.to_be_bytes());
+        attributes.extend((value.len() as u16).to_be_bytes());
+        attributes.extend(value);
+        attributes.resize(attributes.len().next_multiple_of(4), 0);
+    }
+    let len = (attributes.len() as u16).to_be_bytes();
+    let header = [&typ[..], &len, &[0x21, 0x12, 0xa4, 0x42], &transaction].concat();
+    [header, attributes].concat()
+}
+
+fn say_to(lab: &mut Lab, n: usize, datagram: &[u8]) {
+    let (now, local) = (lab.now, address(n, 0));
+    let endpoint = &mut lab.ends[n].endpoint;
+    endpoint.handle_datagram(now, local, addr(TURN_SERVER), datagram);
+    lab.collect(n);
+}
+
+/// An end that has just asked for an address, and how it calls that.
+fn asking() -> (Lab, [u8; 12]) {
+    let mut lab = Lab::new(1);
+    let now = lab.now;
+    lab.turn = Some(Server::new(now));
+    let endpoint = &mut lab.ends[0].endpoint;
+    endpoint.set_servers(now, &[turn_server("password")]);
+    endpoint.handle_timeout(now);
+    let sent: Vec<_> = std::iter::from_fn(|| endpoint.poll_transmit()).collect();
+    let is_allocate = |it: &&super::super::Transmit| it.contents.starts_with(&[0, 3]);
+    let request = sent.iter().find(is_allocate).unwrap();
+    let (_, transaction, _) = super::super::demux::split_message(&request.contents).unwrap();
+    (lab, transaction)
+}
+
+/// Its fourth character is the one that the client would cut in two.
+const BAD_NONCE: &[u8] = "obMatJos2abc\u{e9}def".as_bytes();
+
+#[test]
+fn a_nonce_that_is_none_does_not_harm_the_client() {
+    let (mut lab, transaction) = asking();
+    say_to(
+        &mut lab,
+        0,
+        &refusal(ALLOCATE_ERROR, transaction, 401, BAD_NONCE),
+    );
+    assert_eq!(lab.ends[0].endpoint.relays.running(), 1);
+    say_to(
+        &mut lab,
+        0,
+        &refusal(ALLOCATE_ERROR, [7; 12], 401, BAD_NONCE),
+    );
+    lab.run(SECOND * 2);
+    assert_eq!(relayed(&lab, 0).len(), 1);
+    say_to(
+        &mut lab,
+        0,
+        &refusal(CREATE_PERMISSION_ERROR, [7; 12], 438, BAD_NONCE),
+    );
+    lab.run(SECOND);
+    assert_eq!(relayed(&lab, 0), [addr("9.9.8.8:50000")]);
+}
+
+#[test]
+fn nobody_refuses_in_the_name_of_a_server_what_was_not_asked_for() {
+    let (mut lab, transaction) = asking();
+    say_to(&mut lab, 0, &refusal(ALLOCATE_ERROR, [7; 12], 403, b"evil"));
+    say_to(&mut lab, 0, &refusal(ALLOCATE_ERROR, [7; 12], 401, b"evil"));
+    lab.run(SECOND * 2);
+    assert_eq!(relayed(&lab, 0).len(), 1);
+    for n in 0..20 {
+        for typ in [CREATE_PERMISSION_ERROR, ALLOCATE_ERROR] {
+            let mut forged = transaction;
+            forged[0] ^= n + 1;
+            say_to(&mut lab, 0, &refusal(typ, forged, 438, b"evil"));
+            say_to(&mut lab, 0, &refusal(typ, forged, 401, b"evil"));
+        }
+    }
+    let before = lab.datagrams;
+    send_to(&mut lab, 0, hosts(0..1));
+    assert_eq!(let_in(&lab, 0), 1);
+    assert!(
+        lab.datagrams - before <= 2,
+        "it asked with a nonce that is none"
+    );
+    assert_eq!(relayed(&lab, 0), [addr("9.9.8.8:50000")]);
+}
+
 #[test]
 fn garbage_from_a_server_is_survived() {
     let (mut lab, a, b) = behind_symmetric_routers(1);

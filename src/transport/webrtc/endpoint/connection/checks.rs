@@ -1,0 +1,63 @@
+//! Which ICE checks of the other end, and which answers to ours, the engine is to see: it believes where they come
+//! from, and keeps whatever address it learns by them.
+
+use std::time::Instant;
+
+use str0m::{
+    Input,
+    net::{Protocol, Receive},
+};
+
+use super::{
+    super::{
+        demux::{Pair, place},
+        stun::{decode, mapped_address},
+    },
+    Connection,
+};
+use crate::config::Limits;
+
+impl Connection {
+    /// Whether a check is to be answered, and followed by ours.
+    pub(super) fn on_request(&mut self, now: Instant, pair: Pair, contents: &[u8]) -> bool {
+        self.is_signed(now, pair, contents) && self.targets.ask(place(pair.1), contents.len())
+    }
+
+    /// Whether the engine is to see what answers a check of ours.
+    pub(super) fn on_response(
+        &mut self,
+        now: Instant,
+        pair: Pair,
+        contents: &[u8],
+        is_success: bool,
+    ) -> bool {
+        if !self.is_signed(now, pair, contents) {
+            return false;
+        }
+        self.targets.answer(place(pair.1));
+        self.hear(now);
+        if is_success && !self.may_be_mapped(contents) {
+            return false;
+        }
+        self.paths.answer(now, pair);
+        true
+    }
+
+    /// Whether this is from who has the ICE passwords, for which the engine takes no notice of others.
+    fn is_signed(&mut self, now: Instant, (local, remote): Pair, contents: &[u8]) -> bool {
+        let accepted = self.run(|rtc| {
+            let receive = Receive::new(Protocol::Udp, remote, local, contents);
+            Ok(receive.is_ok_and(|receive| rtc.accepts(&Input::Receive(now, receive))))
+        });
+        accepted == Some(true)
+    }
+
+    /// Whether we may look as the other end says that we do.
+    fn may_be_mapped(&mut self, response: &[u8]) -> bool {
+        let Some(mapped) = decode(response).as_ref().and_then(mapped_address) else {
+            return false;
+        };
+        let has_room = self.mapped.len() < Limits::MAPPED_ADDRESSES;
+        self.mapped.contains(&mapped) || has_room && self.mapped.insert(mapped)
+    }
+}
