@@ -25,7 +25,7 @@ use libp2p::{
 use libp2p_noise as noise;
 use libp2p_webrtc_utils::Fingerprint;
 use str0m::config::DtlsCert;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::{
     driver,
@@ -41,6 +41,10 @@ use crate::{
 
 /// How long the two ends may take to prove who they are: as long as a swarm waits at most.
 const NOISE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long who listens waits with the first word of the proof: what comes before `webrtc-rs` 0.17 has opened the
+/// channel it is for, which libp2p-webrtc does once the connection is there, is lost for good.
+const HEAD_START: Duration = Duration::from_millis(20);
 
 /// What both ends mix into the proof, before the fingerprints of their certificates.
 const PROLOGUE: &[u8] = b"libp2p-webrtc-noise:";
@@ -325,6 +329,9 @@ impl Identity {
             .next()
             .ok_or(io::ErrorKind::Unsupported)?;
         // Who listens begins, so that it can send half a round trip earlier.
+        if side == Side::Listener {
+            sleep(HEAD_START).await;
+        }
         let handshake: BoxFuture<'_, _> = match side {
             Side::Dialer => noise.upgrade_inbound(stream, info).boxed(),
             Side::Listener => noise.upgrade_outbound(stream, info).boxed(),

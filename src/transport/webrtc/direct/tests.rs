@@ -141,8 +141,15 @@ fn echo(mut muxer: StreamMuxerBox) -> JoinHandle<()> {
         })
         .await
         {
-            let (read, mut write) = stream.split();
-            tokio::spawn(async move { futures::io::copy(read, &mut write).await });
+            tokio::spawn(async move {
+                let (mut read, mut write) = stream.split();
+                let mut buffer = [0; 4096];
+                while let Ok(len @ 1..) = read.read(&mut buffer).await {
+                    write.write_all(&buffer[..len]).await?;
+                    write.flush().await?;
+                }
+                io::Result::Ok(())
+            });
         }
     })
 }
@@ -429,6 +436,9 @@ async fn one_dial_after_the_other_works() {
 
 #[tokio::test]
 async fn libp2ps_own_implementation_is_dialed_and_dials() {
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .init();
     for dials in [true, false] {
         let (mut ours, mut theirs) = (
             Node::new().await,

@@ -116,7 +116,7 @@ pub(super) struct Connection {
     paths: Paths,
     early: Vec<Datagram>,
     channels: Channels,
-    /// Over which both ends prove who they are, if it was dialed by an address.
+    /// Over which both ends are to prove who they are, until somebody asks for it. Only if it was dialed by an address.
     pub(super) noise: Option<ChannelId>,
     backlog: VecDeque<Datagram>,
     window: usize,
@@ -363,6 +363,9 @@ impl Connection {
         }
         if self.is_closed() && !std::mem::replace(&mut self.is_end_told, true) {
             let key = self.key;
+            self.noise
+                .take()
+                .map(|unused| self.channels.release(unused));
             for channel in self.channels.close_all() {
                 outputs.events.push_back(Event::Readable { key, channel });
                 outputs.events.push_back(Event::Writable { key, channel });

@@ -145,14 +145,16 @@ impl Endpoint {
         self.make_direct(now, &name, Some((target, fingerprint)))
     }
 
-    /// Over which channel both ends prove who they are, and the fingerprints of our certificate and theirs.
+    /// The channel over which both ends prove who they are, which is the caller's from now on, and the fingerprints of
+    /// our certificate and theirs.
     pub(in super::super) fn noise(
         &mut self,
         key: Key,
     ) -> Option<(ChannelId, Fingerprint, Fingerprint)> {
         let ours = Fingerprint::from_certificate(&self.certificate.certificate);
         let connection = self.connections.get_mut(&key)?;
-        Some((connection.noise?, ours, connection.remote_fingerprint()?))
+        let theirs = connection.remote_fingerprint()?;
+        Some((connection.noise.take()?, ours, theirs))
     }
 
     /// Sees to datagrams of those who have not shown yet that they are where they seem to be. Whether this was
