@@ -67,9 +67,10 @@ pub(super) const FRAGMENTS: usize = 256;
 /// closed at our end and not yet at the other. More end the connection.
 pub(super) const FOREIGN: usize = 2 * Channels::MAX_FOREIGN;
 
-/// How many streams the other side may send on that were for us to open (RFC 8832, section 6) and are not open: what
-/// was on its way when we closed them. More end the connection.
-pub(super) const UNINVITED: usize = 64;
+/// How many streams the other side may send on that were for us to open (RFC 8832, section 6) and are not open. Two
+/// ends that close many channels at once while packets get lost come to disagree on some: the engine repeats a reset
+/// when the stream may be another one already. More end the connection.
+pub(super) const UNINVITED: usize = Channels::MAX_INCOMING;
 
 /// How many streams we may have opened that the other side has not closed yet, if it ever does: each is an id
 /// less for the next ones, of 32,768. Nobody has so many open. With more, the connection ends.
@@ -311,8 +312,9 @@ impl Association {
                 return Ok(Verdict::Drop);
             }
         }
-        let is_behind = self.waiting.iter().any(|it| !it.is_asked);
-        if !has_request && !(is_behind && reconfigs.iter().any(Option::is_some)) {
+        let has_response = reconfigs.iter().any(Option::is_some);
+        let is_behind = has_response && self.waiting.iter().any(|it| !it.is_asked);
+        if !has_request && !is_behind {
             return Ok(Verdict::Pass);
         }
         self.hold_back(header, all, reconfigs)?;
