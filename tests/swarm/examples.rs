@@ -354,7 +354,7 @@ async fn a_node_leaves_out_its_own_address_in_its_bootstrap() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn soak_fails_to_introduce_nobody_and_leaves_nothing_behind() {
-    let (status, lines) = Process::start("soak", &["--minutes", "0.2"]).end().await;
+    let (status, lines) = Process::start("soak", &["--minutes", "0.3"]).end().await;
     assert!(status.success(), "{lines:#?}");
     let figure = |name: &str| -> usize {
         let words = lines.last().unwrap().split(' ');
