@@ -4,8 +4,6 @@ use std::fmt;
 
 use pem::Pem;
 
-use crate::transport::generate_certificate;
-
 /// What a node shows to those who dial its `/webrtc-direct` addresses, which name its hash. A node that keeps it
 /// from one start to the next, beside its key, keeps its addresses.
 #[derive(Clone, PartialEq, Eq)]
@@ -34,16 +32,6 @@ const CERTIFICATE: &str = "CERTIFICATE";
 const KEY: &str = "PRIVATE KEY";
 
 impl Certificate {
-    /// A new one.
-    ///
-    /// # Errors
-    ///
-    /// [`CertificateError::NotMade`].
-    pub fn generate() -> Result<Self, CertificateError> {
-        let (certificate, key) = generate_certificate().ok_or(CertificateError::NotMade)?;
-        Ok(Self { certificate, key })
-    }
-
     /// The certificate that [`Self::to_pem`] wrote.
     ///
     /// # Errors
@@ -75,34 +63,5 @@ impl Certificate {
 impl fmt::Debug for Certificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Certificate").finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_written_is_read_and_nothing_else_is() {
-        let certificate = Certificate::generate().unwrap();
-        let pem = certificate.to_pem();
-        assert!(Certificate::from_pem(&pem).unwrap() == certificate);
-        assert!(Certificate::generate().unwrap() != certificate);
-        let twice = pem.clone() + &pem;
-        let (first, second) = pem.split_at(pem.find("-----BEGIN PRIVATE").unwrap());
-        let swapped = format!("{second}{first}");
-        let half = &pem[..pem.len() / 2];
-        for damaged in [
-            "",
-            "certificate",
-            half,
-            &pem[10..],
-            first,
-            second,
-            &twice,
-            &swapped,
-        ] {
-            assert!(Certificate::from_pem(damaged).is_err(), "{damaged}");
-        }
     }
 }

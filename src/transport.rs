@@ -33,8 +33,6 @@ mod webrtc;
 
 #[cfg(all(feature = "webrtc", any(test, fuzzing)))]
 pub(crate) use self::webrtc::fuzz;
-#[cfg(feature = "webrtc")]
-pub(crate) use self::webrtc::generate_certificate;
 
 type Output = (PeerId, StreamMuxerBox);
 type Connecting = BoxFuture<'static, io::Result<Output>>;

@@ -45,12 +45,6 @@ mod waiting;
 #[cfg(any(test, fuzzing))]
 pub(crate) use self::endpoint::fuzz;
 
-/// What a node shows to those who dial an address of it: a certificate (X.509) and its key (PKCS #8), both in DER.
-pub(crate) fn generate_certificate() -> Option<(Vec<u8>, Vec<u8>)> {
-    let made = endpoint::generate_certificate()?;
-    Some((made.certificate, made.private_key))
-}
-
 /// Whom this address leads to, if it is one of a set-up by signals.
 pub(super) fn signaled_peer(address: &Multiaddr) -> Option<PeerId> {
     let mut parts = address.iter();

@@ -29,12 +29,12 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     driver,
-    endpoint::{AddressChange, Endpoint, Key},
+    endpoint::{AddressChange, Endpoint, Key, generate_certificate},
     muxer::Muxer,
     shared::Handle,
 };
 use crate::{
-    certificate::Certificate,
+    certificate::{Certificate, CertificateError},
     config::Limits,
     transport::{Connecting, Output, host},
 };
@@ -261,6 +261,21 @@ impl Drop for Listener {
             state.endpoint.turn_strangers_away();
             state.drop_transport(now);
         });
+    }
+}
+
+impl Certificate {
+    /// A new one.
+    ///
+    /// # Errors
+    ///
+    /// [`CertificateError::NotMade`].
+    pub fn generate() -> Result<Self, CertificateError> {
+        let made = generate_certificate().ok_or(CertificateError::NotMade)?;
+        Ok(Self {
+            certificate: made.certificate,
+            key: made.private_key,
+        })
     }
 }
 

@@ -39,7 +39,9 @@ impl Connection {
         }
         let target = target.and_then(|target| Candidate::host(target, "udp").ok());
         connection.noise = connection.run(|rtc| {
-            target.map(|target| rtc.add_remote_candidate(target));
+            if let Some(target) = target {
+                rtc.add_remote_candidate(target);
+            }
             let mut api = rtc.direct_api();
             api.set_ice_lite(!is_dialer);
             api.set_ice_controlling(is_dialer);
