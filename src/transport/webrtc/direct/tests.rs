@@ -446,9 +446,6 @@ async fn one_dial_after_the_other_works() {
 
 #[tokio::test]
 async fn libp2ps_own_implementation_is_dialed_and_dials() {
-    tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .init();
     for dials in [true, false] {
         let (mut ours, mut theirs) = (
             Node::new().await,
