@@ -8,10 +8,11 @@
 //!
 //! - `introductions`: how many queries of the nineteen have found a peer.
 //! - `failed`: how many have found none although there was one to be found. That is, there were two others of the nineteen,
-//!   an introducer and a candidate; from before the query to its end, the introducer was a peer of the asker and the
-//!   candidate one of the introducer, as both sides of each link tell; and the candidate was no peer of the asker at any
-//!   time meanwhile. A process that goes is none of the nineteen any more. Each failure is printed. A query that does not
-//!   end at all ends the program.
+//!   an introducer and a candidate; from before the query until two seconds after its end, by which time all have told,
+//!   the introducer was a peer of the asker and the candidate one of the introducer, as both sides of each link tell; and
+//!   the candidate was no peer of the asker at any time of the query. A process that goes is none of the nineteen any more.
+//!   Each failure is printed. Those of the last two seconds are not counted. A query that does not end at all ends the
+//!   program.
 //! - Other queries without a peer are counted in the lines in between only: those for which `nobody` was named, and `others`,
 //!   whose candidates or introducers went, or misbehaved while there was nobody else.
 //! - `rss_start`, `rss_end`: the memory of this process in KiB, as the median of 20 figures taken until two
@@ -31,7 +32,7 @@ use std::{
     error::Error,
     fs,
     pin::pin,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use clap::Parser;
@@ -44,8 +45,8 @@ use tokio::{
 };
 
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
-/// Who says what.
-type Line = (PeerId, String);
+/// Who says, when, what.
+type Line = (PeerId, SystemTime, String);
 
 const NETWORK: &str = "soak";
 const HERE: usize = 13;
@@ -97,11 +98,12 @@ async fn soak(time: Duration) -> Result<()> {
     loop {
         tokio::select! {
             () = &mut end => break,
-            Some((node, line)) = said.recv() => members.on_line(node, &line)?,
+            Some(line) = said.recv() => members.on_line(line)?,
             error = members.failure() => return Err(error),
             _ = churn.tick() => members.churn()?,
             _ = mix.tick() => {
                 members.mix();
+                members.judge();
                 // It misses those for which it has no place.
                 let _ = members.address(None).map(|address| rogue.try_send(address));
             }

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     error::Error,
     future::pending,
-    time::{Duration, Instant},
+    time::{Duration, SystemTime},
 };
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
@@ -16,6 +16,8 @@ use tokio::{
 
 use super::{HERE, Line, PROCESSES, Result, node};
 
+/// How long what a node says may be on its way.
+const DELAY: Duration = Duration::from_secs(2);
 /// Longer than any query may take, by far.
 const OVERDUE: Duration = Duration::from_secs(40);
 
@@ -24,6 +26,8 @@ pub(crate) struct Members {
     tasks: JoinSet<Result<()>>,
     started: u64,
     members: BTreeMap<PeerId, Member>,
+    /// Queries without a peer, of which is not known yet whether there was one to be found.
+    unjudged: Vec<Failure>,
     pub(crate) introductions: usize,
     pub(crate) failed: usize,
     nobody: usize,
@@ -36,11 +40,21 @@ struct Member {
     addresses: Sender<Multiaddr>,
     is_process: bool,
     listens: Option<Multiaddr>,
-    asks: Option<Instant>,
+    asks: Option<SystemTime>,
     /// Its peers, and since when.
-    peers: HashMap<PeerId, Instant>,
+    peers: HashMap<PeerId, SystemTime>,
     /// Those that it has lost since it asks.
     lost: HashSet<PeerId>,
+}
+
+/// A query without a peer.
+struct Failure {
+    node: PeerId,
+    asked: SystemTime,
+    ended: SystemTime,
+    /// Who was a peer of the asker meanwhile.
+    known: HashSet<PeerId>,
+    error: String,
 }
 
 impl Members {
@@ -50,6 +64,7 @@ impl Members {
             tasks: JoinSet::new(),
             started: 0,
             members: BTreeMap::new(),
+            unjudged: Vec::new(),
             introductions: 0,
             failed: 0,
             nobody: 0,
@@ -131,8 +146,8 @@ impl Members {
     }
 
     pub(crate) fn report(&self) -> Result<String> {
-        let asking = self.members.values().filter_map(|member| member.asks);
-        if asking.map(|asks| asks.elapsed()).any(|it| it > OVERDUE) {
+        let mut asking = self.members.values().filter_map(|member| member.asks);
+        if asking.any(|asks| asks + OVERDUE < SystemTime::now()) {
             return Err("a query has no end".into());
         }
         let peers = self.members.values().map(|member| member.peers.len());
@@ -147,34 +162,41 @@ impl Members {
         ))
     }
 
-    pub(crate) fn on_line(&mut self, node: PeerId, line: &str) -> Result<()> {
-        let now = Instant::now();
+    pub(crate) fn on_line(&mut self, (node, time, line): Line) -> Result<()> {
         let Some(member) = self.members.get_mut(&node) else {
             return Ok(()); // it goes
         };
-        let (what, about) = line.split_once(' ').unwrap_or((line, ""));
+        let (what, about) = line.split_once(' ').unwrap_or((&line, ""));
         match what {
             "listens" => {
                 let address: Multiaddr = about.parse()?;
                 member.listens = Some(address.with(Protocol::P2p(node)));
             }
             "alone" => self.guide(&node),
-            "gains" => drop(member.peers.insert(about.parse()?, now)),
+            "gains" => drop(member.peers.insert(about.parse()?, time)),
             "loses" => {
                 let peer = about.parse()?;
                 member.peers.remove(&peer);
                 member.lost.insert(peer);
             }
             "asks" => {
-                member.asks = Some(now);
+                member.asks = Some(time);
                 member.lost.clear();
             }
             "found" | "failed" => {
                 let asked = member.asks.take().ok_or("an end without a beginning")?;
-                self.slowest = self.slowest.max(now - asked);
-                match what {
-                    "found" => self.introductions += 1,
-                    _ => self.on_failed(&node, asked, about),
+                self.slowest = self.slowest.max(time.duration_since(asked)?);
+                if what == "found" {
+                    self.introductions += 1;
+                } else {
+                    let peers = member.peers.keys().chain(&member.lost);
+                    self.unjudged.push(Failure {
+                        node,
+                        asked,
+                        ended: time,
+                        known: peers.copied().collect(),
+                        error: about.to_owned(),
+                    });
                 }
             }
             _ => return Err(format!("{node} says {line}").into()),
@@ -182,34 +204,37 @@ impl Members {
         Ok(())
     }
 
-    fn on_failed(&mut self, node: &PeerId, asked: Instant, error: &str) {
-        if let Some((introducer, candidate)) = self.way(node, asked) {
-            self.failed += 1;
-            let elapsed = asked.elapsed();
-            println!(
-                "FAILED after {elapsed:?}: {node}, with {candidate} through {introducer}: {error}"
-            );
-        } else if error.starts_with("no peer knows") {
-            self.nobody += 1;
-        } else {
-            self.others += 1;
+    /// Judges the failures of which all is known by now.
+    pub(crate) fn judge(&mut self) {
+        let now = SystemTime::now();
+        let is_known = |failure: &mut Failure| failure.ended + DELAY < now;
+        let known: Vec<_> = self.unjudged.extract_if(.., is_known).collect();
+        for failure in known {
+            if let Some((introducer, candidate)) = self.way(&failure) {
+                self.failed += 1;
+                let Failure { node, error, .. } = failure;
+                println!("FAILED: {node}, with {candidate} through {introducer}: {error}");
+            } else if failure.error.starts_with("no peer knows") {
+                self.nobody += 1;
+            } else {
+                self.others += 1;
+            }
         }
     }
 
-    /// An introducer and a candidate that were there for a node all the time since then.
-    fn way(&self, node: &PeerId, since: Instant) -> Option<(PeerId, PeerId)> {
-        let member = self.members.get(node)?;
-        let is_old = |it: &PeerId| member.peers.contains_key(it) || member.lost.contains(it);
-        let ways = self.steady(*node, since).flat_map(|introducer| {
-            let candidates = self.steady(introducer, since);
+    /// An introducer and a candidate that were there for an asker all the time, and still are.
+    fn way(&self, failure: &Failure) -> Option<(PeerId, PeerId)> {
+        let Failure { node, asked, .. } = *failure;
+        let ways = self.steady(node, asked).flat_map(|introducer| {
+            let candidates = self.steady(introducer, asked);
             candidates.map(move |candidate| (introducer, candidate))
         });
-        let mut ways = ways.filter(|(_, candidate)| candidate != node);
-        ways.find(|(_, candidate)| !is_old(candidate))
+        let mut ways = ways.filter(|(_, candidate)| *candidate != node);
+        ways.find(|(_, candidate)| !failure.known.contains(candidate))
     }
 
     /// The peers of a node among the nineteen all the time since then, as both sides tell.
-    fn steady(&self, node: PeerId, since: Instant) -> impl Iterator<Item = PeerId> {
+    fn steady(&self, node: PeerId, since: SystemTime) -> impl Iterator<Item = PeerId> {
         let has_had = move |one: &PeerId, other: &PeerId| {
             let met = self.members.get(one).and_then(|one| one.peers.get(other));
             met.is_some_and(|met| *met <= since)

@@ -1,7 +1,13 @@
 //! A node that does no harm: asks for new peers and lets go of them, on and on, and says in lines what it does. It runs
 //! here, or in a process that can be killed.
 
-use std::{error::Error, future::pending, io::Write, process::Stdio, time::Duration};
+use std::{
+    error::Error,
+    future::pending,
+    io::Write,
+    process::Stdio,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use futures::StreamExt;
 use libp2p::{
@@ -95,7 +101,9 @@ pub(crate) async fn run_process(
         tokio::select! {
             line = output.next_line() => {
                 let line = line?.ok_or("a process has ended by itself")?;
-                lines.send((node, line)).await?;
+                let (time, line) = line.split_once(' ').ok_or("a line without a time")?;
+                let time = UNIX_EPOCH + Duration::from_micros(time.parse()?);
+                lines.send((node, time, line.to_owned())).await?;
             }
             address = addresses.recv() => match address {
                 Some(address) => input.write_all(format!("{address}\n").as_bytes()).await?,
@@ -131,7 +139,7 @@ pub(crate) async fn run_process(
 /// Is such a process: its node dials what comes in by lines, and says what it does by others.
 pub(crate) async fn serve(number: u64) -> Result<()> {
     let (give, addresses) = mpsc::channel(4);
-    let (lines, mut said) = mpsc::channel(64);
+    let (lines, mut said) = mpsc::channel::<Line>(64);
     let gives = async move {
         let mut input = BufReader::new(stdin()).lines();
         while let Some(line) = input.next_line().await? {
@@ -141,8 +149,9 @@ pub(crate) async fn serve(number: u64) -> Result<()> {
         pending().await
     };
     let says = async {
-        while let Some((_, line)) = said.recv().await {
-            writeln!(std::io::stdout(), "{line}")?;
+        while let Some((_, time, line)) = said.recv().await {
+            let time = time.duration_since(UNIX_EPOCH)?.as_micros();
+            writeln!(std::io::stdout(), "{time} {line}")?;
         }
         Ok(())
     };
@@ -162,7 +171,8 @@ struct Node {
 
 impl Node {
     async fn say(&mut self, line: String) -> Result<()> {
-        Ok(self.lines.send((*self.swarm.local_peer_id(), line)).await?)
+        let line = (*self.swarm.local_peer_id(), SystemTime::now(), line);
+        Ok(self.lines.send(line).await?)
     }
 
     async fn on_event(&mut self, event: SwarmEvent<PxpEvent>) -> Result<()> {
