@@ -140,6 +140,8 @@ async fn the_behaviour_alone_meets_over_the_owners_webrtc() {
     };
     use libp2p_webrtc::tokio::{Certificate, Transport};
 
+    // It panics where there are two providers, as with libp2p's `quic`, and none is the default.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut nodes = [0, 1, 2].map(|_| {
         let key = Keypair::generate_ed25519();
         let behaviour = pxp::Behaviour::new(&key, config());
