@@ -69,8 +69,7 @@ pub struct Behaviour {
 
 impl Behaviour {
     /// A behaviour without our transport: new peers are reached over the transports of the swarm,
-    /// of which one should be libp2p-webrtc, listening; and [`Self::connect`] and [`Self::accept`]
-    /// are refused.
+    /// of which one should listen; and [`Self::connect`] and [`Self::accept`] are refused.
     ///
     /// `key` is the swarm's own: signals are signed with it.
     pub fn new(key: &Keypair, mut config: Config) -> Self {

@@ -26,30 +26,15 @@ pub enum CertificateError {
     /// A text in the PEM format is not one certificate with its key.
     #[error("not one certificate with its key")]
     Incomplete,
+    /// Its key cannot be read.
+    #[error("the key cannot be read")]
+    BadKey,
 }
 
-const CERTIFICATE: &str = "CERTIFICATE";
-const KEY: &str = "PRIVATE KEY";
+pub(crate) const CERTIFICATE: &str = "CERTIFICATE";
+pub(crate) const KEY: &str = "PRIVATE KEY";
 
 impl Certificate {
-    /// The certificate that [`Self::to_pem`] wrote.
-    ///
-    /// # Errors
-    ///
-    /// [`CertificateError`] if it is none.
-    pub fn from_pem(pem: &str) -> Result<Self, CertificateError> {
-        let blocks = pem::parse_many(pem).map_err(CertificateError::NoPem)?;
-        match &blocks[..] {
-            [certificate, key] if (certificate.tag(), key.tag()) == (CERTIFICATE, KEY) => {
-                Ok(Self {
-                    certificate: certificate.contents().to_vec(),
-                    key: key.contents().to_vec(),
-                })
-            }
-            _ => Err(CertificateError::Incomplete),
-        }
-    }
-
     /// The certificate with its private key, which is to be kept like one.
     pub fn to_pem(&self) -> String {
         pem::encode_many(&[

@@ -181,16 +181,17 @@ impl Limits {
     /// symmetric NAT, several times over. What tells of more is dropped.
     pub const MAPPED_ADDRESSES: usize = 64;
 
-    /// How many connections are set up by signals at a time, incoming and outgoing, at some 60 kB each. Who comes when so
+    /// How many connections are set up by signals at a time, incoming and outgoing, at some 16 kB each. Who comes when so
     /// many are under way is reached in another way.
     pub const SETUPS: usize = 512;
 
-    /// The same, of incoming webrtc-direct ones, each of which begins once its source has answered. Who comes when so
+    /// The same, of incoming webrtc-direct ones of one listener, each of which begins once its source has answered; and how
+    /// many of all may be proving who they are. Who comes when so
     /// many are under way comes again.
     pub const DIRECT_SETUPS: usize = 400;
 
     /// How many sources are asked at a time whether they want to connect by webrtc-direct, or somebody in their name:
-    /// some 600 bytes each. The oldest are forgotten first.
+    /// up to 1.5 kB each. The oldest are forgotten first.
     pub const DIRECT_SOURCES: usize = 1024;
 
     // Of a connection that was set up by signals.

@@ -30,6 +30,7 @@ use crate::{
     signaling::{Command, Notice},
 };
 
+mod certificate;
 mod channel;
 mod direct;
 mod driver;

@@ -24,17 +24,16 @@ use libp2p::{
 };
 use libp2p_noise as noise;
 use libp2p_webrtc_utils::Fingerprint;
-use str0m::config::DtlsCert;
 use tokio::time::{sleep, timeout};
 
 use super::{
     driver,
-    endpoint::{AddressChange, Endpoint, Key, generate_certificate},
+    endpoint::{AddressChange, Endpoint, Key},
     muxer::Muxer,
     shared::Handle,
 };
 use crate::{
-    certificate::{Certificate, CertificateError},
+    certificate::Certificate,
     config::Limits,
     transport::{Connecting, Output, host},
 };
@@ -264,21 +263,6 @@ impl Drop for Listener {
     }
 }
 
-impl Certificate {
-    /// A new one.
-    ///
-    /// # Errors
-    ///
-    /// [`CertificateError::NotMade`].
-    pub fn generate() -> Result<Self, CertificateError> {
-        let made = generate_certificate().ok_or(CertificateError::NotMade)?;
-        Ok(Self {
-            certificate: made.certificate,
-            key: made.private_key,
-        })
-    }
-}
-
 /// Whether one more may join those who hold the count.
 fn has_room(incoming: &Arc<()>) -> bool {
     Arc::strong_count(incoming) <= Limits::DIRECT_SETUPS
@@ -305,14 +289,11 @@ impl Identity {
         prepare: impl FnOnce(&mut Endpoint),
     ) -> io::Result<Handle> {
         let runtime = host::runtime()?;
-        let Certificate { certificate, key } = match &self.certificate {
+        let certificate = match &self.certificate {
             Ok(certificate) => certificate.clone(),
             Err(error) => return Err(io::Error::new(error.kind(), error.clone())),
         };
-        let mut endpoint = Endpoint::with_certificate(DtlsCert {
-            certificate,
-            private_key: key,
-        });
+        let mut endpoint = Endpoint::with_certificate(certificate.into());
         prepare(&mut endpoint);
         driver::start_at(&runtime, endpoint, address)
     }
@@ -352,7 +333,8 @@ impl Identity {
             Side::Listener => noise.upgrade_outbound(stream, info).boxed(),
         };
         let (peer, mut stream) = handshake.await.map_err(io::Error::other)?;
-        stream.close().await?;
+        // Both have proven who they are, and the other end may have closed the channel since.
+        let _ = stream.close().await;
         Ok(peer)
     }
 }

@@ -10,6 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     num::NonZeroU16,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -109,6 +110,14 @@ impl Endpoint {
     /// `None` if no certificate could be made.
     pub(super) fn new() -> Option<Self> {
         generate_certificate().map(Self::with_certificate)
+    }
+
+    /// Whether connections can be made with this certificate: `dimpl` 0.9 panics at a key that is none
+    /// (`Server13::new_auto`).
+    pub(super) fn is_usable(certificate: DtlsCert) -> bool {
+        let endpoint = Self::with_certificate(certificate);
+        let make = || drop(endpoint.engine(Instant::now(), true));
+        catch_unwind(AssertUnwindSafe(make)).is_ok()
     }
 
     pub(super) fn with_certificate(certificate: DtlsCert) -> Self {

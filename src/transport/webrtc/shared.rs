@@ -20,7 +20,7 @@ use super::{
     endpoint::{AddressChange, Closed, Endpoint, Event, Key, Status},
     waiting::{Cause, Waiting},
 };
-use crate::signaling::Notice;
+use crate::{config::Limits, signaling::Notice};
 
 /// What is shared.
 pub(super) struct Shared {
@@ -127,7 +127,7 @@ pub(super) struct State {
     pub(super) notices: VecDeque<Notice>,
     /// For the transport, and ours until then. There are as many as there are set-ups.
     incoming: VecDeque<(Key, PeerId)>,
-    /// The same, of those who dialed an address.
+    /// The same, of those who dialed an address, at most [`Limits::DIRECT_SETUPS`].
     strangers: VecDeque<Key>,
     /// For the transport: as many as this machine's addresses change between two polls.
     addresses: VecDeque<AddressChange>,
@@ -196,7 +196,7 @@ impl State {
     pub(super) fn drop_transport(&mut self, now: Instant) {
         self.has_transport = false;
         self.notices.clear();
-        self.waiting.forget(Cause::Transport);
+        self.waiting.wake(Cause::Transport);
         let incoming = std::mem::take(&mut self.incoming).into_iter();
         let incoming = incoming.map(|(key, _)| key);
         for key in incoming.chain(std::mem::take(&mut self.strangers)) {
@@ -242,6 +242,9 @@ impl State {
                     self.waiting.wake(Cause::Transport);
                 }
                 Event::Incoming { key, .. } | Event::Stranger { key } if !self.has_transport => {
+                    self.endpoint.release(now, key);
+                }
+                Event::Stranger { key } if self.strangers.len() >= Limits::DIRECT_SETUPS => {
                     self.endpoint.release(now, key);
                 }
                 Event::Incoming { key, peer } => {

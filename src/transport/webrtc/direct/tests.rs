@@ -485,11 +485,16 @@ fn a_certificate_is_read_as_it_was_written_and_nothing_else_is_one() {
     assert!(Certificate::generate().unwrap() != certificate);
     let twice = pem.clone() + &pem;
     let (first, second) = pem.split_at(pem.find("-----BEGIN PRIVATE").unwrap());
+    let no_key = pem::encode_many(&[
+        pem::Pem::new("CERTIFICATE", [1; 300]),
+        pem::Pem::new("PRIVATE KEY", [1; 100]),
+    ]);
     let (swapped, half) = (format!("{second}{first}"), &pem[..pem.len() / 2]);
     for damaged in [
         "",
         "certificate",
         half,
+        &no_key,
         &pem[10..],
         first,
         second,

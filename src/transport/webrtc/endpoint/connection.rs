@@ -1,4 +1,4 @@
-//! One signaled connection: the engine that runs it (`str0m`), the phase it is in, and what its
+//! One connection: the engine that runs it (`str0m`), the phase it is in, and what its
 //! channels have to say. It knows its own datagrams only; whose is whose is for `demux`.
 
 use std::{
@@ -285,7 +285,7 @@ impl Connection {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Closed(_) => None,
-            Phase::Connected => {
+            Phase::Connected if !self.is_lite() => {
                 let engine = self.engine_deadline.min(self.paths.deadline());
                 Some(self.phase_ends.min(engine))
             }
@@ -418,10 +418,9 @@ impl Connection {
         if let Kind::Response {
             is_success: true, ..
         } = kind
-            && self.setup.is_none()
-            && self.role == Role::Answerer
+            && self.is_lite()
         {
-            self.hear(now); // it does not ask by itself
+            self.hear(now); // we do not ask
         }
         let is_data = kind == Kind::Dtls;
         if is_data && self.paths.send(now, pair) {

@@ -45,6 +45,8 @@ const PRIORITY: u32 = 2_130_706_431;
 
 #[derive(Debug, Default)]
 pub(super) struct Strangers {
+    /// Whether there are to be no more. Those who are there may still show themselves at another address.
+    is_closed: bool,
     /// Their connections in set-up, at most [`Limits::DIRECT_SETUPS`].
     setups: HashSet<Key>,
     /// At most [`Limits::DIRECT_SOURCES`].
@@ -68,6 +70,10 @@ impl Strangers {
     /// A set-up is over.
     pub(super) fn on_set_up(&mut self, key: Key) {
         self.setups.remove(&key);
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_closed && self.setups.len() < Limits::DIRECT_SETUPS
     }
 
     /// What to ask the source of `request`, if it is to be asked.
@@ -111,8 +117,11 @@ impl Strangers {
         let is_answer = source.asked == transaction
             && source.until > now
             && is_by(&source.name, &mut decode(response)?);
-        is_answer.then(|| self.order.retain(|it| it != pair));
-        is_answer.then(|| self.sources.remove(pair))?
+        if !is_answer {
+            return None;
+        }
+        self.order.retain(|it| it != pair);
+        self.sources.remove(pair)
     }
 
     #[cfg(any(test, fuzzing))]
@@ -129,7 +138,9 @@ impl Endpoint {
 
     /// Lets nobody in any more.
     pub(in super::super) fn turn_strangers_away(&mut self) {
-        self.strangers = None;
+        if let Some(strangers) = &mut self.strangers {
+            strangers.is_closed = true;
+        }
     }
 
     /// Dials an address, whose other end has a certificate with this fingerprint. The caller ends the connection by
@@ -175,7 +186,7 @@ impl Endpoint {
                 if known.is_some_and(|key| self.demux.is_known(&pair, key)) {
                     return false;
                 }
-                let has_room = known.is_some() || strangers.setups.len() < Limits::DIRECT_SETUPS;
+                let has_room = known.is_some() || strangers.has_room();
                 let question = has_room.then(|| strangers.ask(now, pair, datagram));
                 if let Some(contents) = question.flatten() {
                     let (source, destination) = pair;
@@ -200,7 +211,12 @@ impl Endpoint {
     /// Passes on what a source sent first.
     fn admit(&mut self, now: Instant, pair: Pair, source: Source) {
         let known = self.demux.of_user(&source.name);
-        let key = known.unwrap_or_else(|| self.make_direct(now, &source.name, None));
+        // Many may have been asked while there was room for one.
+        let has_room = self.strangers.as_ref().is_some_and(Strangers::has_room);
+        let make = || has_room.then(|| self.make_direct(now, &source.name, None));
+        let Some(key) = known.or_else(make) else {
+            return;
+        };
         self.with(now, key, |connection| {
             connection.show(now, pair, &source.request)
         });
@@ -232,7 +248,7 @@ impl Endpoint {
 
     /// Tells that we can be dialed at an address, or not any more.
     pub(super) fn tell_listening(&mut self, change: AddressChange) {
-        if self.strangers.is_some() {
+        if self.strangers.as_ref().is_some_and(|it| !it.is_closed) {
             self.outputs.events.push_back(Event::Address(change));
         }
     }

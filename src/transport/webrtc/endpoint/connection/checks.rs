@@ -20,7 +20,11 @@ use crate::config::Limits;
 impl Connection {
     /// Whether a check is to be answered, and followed by ours.
     pub(super) fn on_request(&mut self, now: Instant, pair: Pair, contents: &[u8]) -> bool {
-        self.is_signed(now, pair, contents) && self.targets.ask(place(pair.1), contents.len())
+        // Where we dialed is where the other end is.
+        let is_elsewhere = self.dialed_address() && !self.targets.is_named(place(pair.1));
+        !is_elsewhere
+            && self.is_signed(now, pair, contents)
+            && self.targets.ask(place(pair.1), contents.len())
     }
 
     /// Whether the engine is to see what answers a check of ours.

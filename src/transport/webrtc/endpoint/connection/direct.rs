@@ -63,6 +63,16 @@ impl Connection {
         connection
     }
 
+    /// Whether we dialed an address.
+    pub(super) fn dialed_address(&self) -> bool {
+        self.setup.is_none() && self.role == Role::Offerer
+    }
+
+    /// Whether the other end alone chooses the path, and checks it: it dialed an address of ours.
+    pub(super) fn is_lite(&self) -> bool {
+        self.setup.is_none() && self.role == Role::Answerer
+    }
+
     /// The other end has shown that it is at `source`, from where this request came.
     pub(in super::super) fn show(&mut self, now: Instant, pair: Pair, request: &[u8]) {
         let source = place(pair.1);

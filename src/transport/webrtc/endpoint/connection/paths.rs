@@ -79,7 +79,7 @@ impl Paths {
 impl Connection {
     /// Whether [`Self::tend_paths`] has something to do.
     pub(in super::super) fn has_due_paths(&self, now: Instant) -> bool {
-        self.is_connected() && self.paths.deadline() <= now
+        self.is_connected() && !self.is_lite() && self.paths.deadline() <= now
     }
 
     /// `candidates` are all of our own.
@@ -97,6 +97,9 @@ impl Connection {
     /// Has all paths checked from the beginning, also the one in use: the engine would go on to believe
     /// in it for long, and has given up those from its address to others of the other side.
     fn search_paths(&mut self, now: Instant, candidates: &[Candidate]) {
+        if self.is_lite() {
+            return;
+        }
         if self.paths.settles.replace(now + SETTLE_TIME).is_none() {
             for candidate in candidates {
                 self.invalidate(candidate);

@@ -45,6 +45,11 @@ impl Targets {
         self.all.entry(place).or_default().is_named = true;
     }
 
+    /// Whether it says that it is there.
+    pub(super) fn is_named(&self, place: Place) -> bool {
+        self.all.get(&place).is_some_and(|target| target.is_named)
+    }
+
     /// A request of the other end seems to come from there, of so many bytes. Whether it may be listened to.
     pub(super) fn ask(&mut self, place: Place, len: usize) -> bool {
         let unnamed = || self.all.values().filter(|target| !target.is_named);

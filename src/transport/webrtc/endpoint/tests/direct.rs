@@ -258,6 +258,16 @@ fn so_many_strangers_are_set_up_at_a_time() {
         let n = lab.ends[1].endpoint.next_key as usize;
         lab.comes(1000 + n);
     }
+    // Nor are there more if all are asked before the first one answers.
+    lab.run(SECOND * 6);
+    let asked: Vec<_> = (0..=Limits::DIRECT_SETUPS)
+        .map(|n| lab.arrives(stranger(n), &request(&name(n))))
+        .collect();
+    for (n, asked) in asked.iter().enumerate() {
+        lab.arrives(stranger(n), &answer(&name(n), &asked[0]));
+    }
+    let there = lab.ends[1].endpoint.connections.len();
+    assert_eq!(there, Limits::DIRECT_SETUPS);
     // Those who do not go on make room for others.
     lab.run(SECOND * 6);
     lab.comes(0);
@@ -293,4 +303,33 @@ fn nobody_is_let_in_any_more() {
         lab.release_channel(n, key, noise);
     }
     lab.finish((0, a), (1, b));
+}
+
+#[test]
+fn who_was_dialed_is_heard_where_it_was_dialed_only() {
+    let mut lab = lab(1);
+    let key = lab.dial_address(0, 1);
+    lab.run(MS * 5);
+    let name = lab.ends[0].endpoint.demux.ufrags().next().unwrap().clone();
+    let (now, elsewhere) = (lab.now, stranger(1));
+    let endpoint = &mut lab.ends[0].endpoint;
+    endpoint.handle_datagram(now, address(0, 0), elsewhere, &request(&name));
+    lab.run(SECOND * 3);
+    assert!(!lab.sent_to.contains_key(&(0, elsewhere)));
+    assert_eq!(lab.status(0, key), Status::Connected);
+}
+
+#[test]
+fn who_comes_to_a_new_address_is_asked_there_also_when_nobody_else_is_let_in() {
+    let mut lab = lab(1);
+    lab.connect_directly(0, 1);
+    lab.ends[1].endpoint.turn_strangers_away();
+    let name = lab.ends[1].endpoint.demux.ufrags().next().unwrap().clone();
+    let sent = lab.arrives(stranger(1), &request(&name));
+    let [asked] = &sent[..] else {
+        panic!("{} datagrams", sent.len());
+    };
+    assert!(asked.len() <= request(&name).len());
+    let sent = lab.arrives(stranger(1), &answer(&name, asked));
+    assert_eq!(sent.len(), 1, "its check is answered now");
 }
