@@ -124,6 +124,15 @@ impl Query {
         self.attempt().map(|attempt| attempt.stage)
     }
 
+    /// Takes out who is to be tried next: somebody new, before those to whom one way has led nowhere.
+    fn take_prospect(&mut self) -> Option<Prospect> {
+        let is_new = |it: &Prospect| !self.tried.contains(&it.candidate.peer);
+        match self.prospects.iter().rposition(is_new) {
+            Some(place) => Some(self.prospects.remove(place)),
+            None => self.prospects.pop(),
+        }
+    }
+
     fn deadline(&self) -> Instant {
         match &self.step {
             Step::Choosing => self.until,
@@ -331,7 +340,7 @@ impl Exchange {
         loop {
             let query = self.queries.running.get_mut(&id)?;
             query.step = Step::Choosing;
-            let prospect = query.prospects.pop()?;
+            let prospect = query.take_prospect()?;
             let peer = prospect.candidate.peer;
             let is_known = self.roster.contains(&peer) || self.queries.attempting(&peer).is_some();
             let introducer = self.links.get(&prospect.introducer).map(|link| link.peer);
