@@ -22,7 +22,7 @@ pub enum CertificateError {
     NotMade,
     /// A text is not in the PEM format.
     #[error("no PEM")]
-    NoPem(#[source] pem::PemError),
+    NoPem(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A text in the PEM format is not one certificate with its key.
     #[error("not one certificate with its key")]
     Incomplete,

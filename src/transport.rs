@@ -126,8 +126,9 @@ impl libp2p::Transport for Transport {
     ) -> Result<(), TransportError<io::Error>> {
         #[cfg(feature = "webrtc")]
         if let Some(target) = webrtc::listen_target(&address) {
+            self.direct.listen_on(id, target)?;
             self.port.set_listening();
-            return self.direct.listen_on(id, target);
+            return Ok(());
         }
         let _ = id;
         Err(TransportError::MultiaddrNotSupported(address))
@@ -157,7 +158,9 @@ impl libp2p::Transport for Transport {
             return Ok(self.signaled.dial(peer, commands));
         }
         #[cfg(feature = "webrtc")]
-        if let Some((target, fingerprint)) = webrtc::dial_target(&address) {
+        if opts.role.is_dialer()
+            && let Some((target, fingerprint)) = webrtc::dial_target(&address)
+        {
             return Ok(self.direct.dial(target, fingerprint));
         }
         Err(TransportError::MultiaddrNotSupported(address))

@@ -186,8 +186,7 @@ impl Limits {
     pub const SETUPS: usize = 512;
 
     /// The same, of incoming webrtc-direct ones of one listener, each of which begins once its source has answered; and how
-    /// many of all may be proving who they are. Who comes when so
-    /// many are under way comes again.
+    /// many of all may be proving who they are. Who comes when so many are under way comes again.
     pub const DIRECT_SETUPS: usize = 400;
 
     /// How many sources are asked at a time whether they want to connect by webrtc-direct, or somebody in their name:

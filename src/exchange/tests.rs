@@ -14,6 +14,7 @@ mod lifecycle;
 mod liveness;
 mod loss;
 mod networks;
+mod setups;
 mod signaling;
 mod stun;
 mod tokens;
@@ -146,4 +147,12 @@ fn connected(sim: &Sim, node: usize) -> Vec<(usize, Origin)> {
 fn disconnected(sim: &Sim, node: usize) -> usize {
     let is_it = |event: &&PxpEvent| matches!(event, PxpEvent::Disconnected { .. });
     sim.nodes[node].events.iter().filter(is_it).count()
+}
+
+/// A node that lives, and says nothing but that.
+fn heed_nothing(sim: &mut Sim, node: usize) {
+    let is_sign_of_life = |frame: &Frame| matches!(frame, Frame::Ping(_) | Frame::Pong(_));
+    sim.nodes[node].lie = Some(Box::new(move |_, frame| {
+        Vec::from_iter(Some(frame).filter(is_sign_of_life))
+    }));
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// 0 and 2 both know 1, and nobody else; all signal.
-fn strangers(seed: u64) -> Sim {
+pub(super) fn strangers(seed: u64) -> Sim {
     let mut sim = Sim::signaling(seed, 3);
     sim.star(1, 0..1);
     sim.star(1, 2..3);
@@ -64,7 +64,7 @@ fn is_by_signals(sim: &Sim, a: usize, b: usize) -> bool {
     sim.is_signaled(sim.between(a, b))
 }
 
-fn setup(peer: usize, number: u64) -> SetupId {
+pub(super) fn setup(peer: usize, number: u64) -> SetupId {
     let peer = self::peer(peer);
     SetupId { peer, number }
 }
@@ -414,100 +414,6 @@ fn a_transport_that_finds_many_addresses_does_not_end_its_session() {
         assert!(sim.are_connected(0, 2));
         sim.end();
     }
-}
-
-/// A node that lives, and says nothing but that.
-fn heed_nothing(sim: &mut Sim, node: usize) {
-    let is_sign_of_life = |frame: &Frame| matches!(frame, Frame::Ping(_) | Frame::Pong(_));
-    sim.nodes[node].lie = Some(Box::new(move |_, frame| {
-        Vec::from_iter(Some(frame).filter(is_sign_of_life))
-    }));
-}
-
-/// Has `offers` strangers ask node 1 to connect, by the word of `introducer`. How many of them were answered,
-/// and how many refused.
-fn crowd(sim: &mut Sim, introducer: usize, first: usize, offers: usize) -> (usize, usize) {
-    let counts = |sim: &Sim| {
-        let refused = refusals(sim, 1, introducer);
-        assert!(refused.iter().all(|reason| *reason == Refusal::Busy));
-        let signals = sim.nodes[1].commands.iter();
-        let answered = signals.filter(|it| matches!(it, Command::Answer { .. }));
-        (answered.count(), refused.len())
-    };
-    let before = counts(sim);
-    let link = sim.between(introducer, 1);
-    for n in first..first + offers {
-        let sdp = format!("offer {n} 0");
-        let addresses = Vec::new();
-        let offer = SignalContent::Offer(Description { sdp, addresses });
-        let envelope = signed(sim, n, 1, n, offer);
-        sim.say(introducer, link, signal(n, envelope));
-    }
-    sim.run(SECOND / 10);
-    let after = counts(sim);
-    (after.0 - before.0, after.1 - before.1)
-}
-
-#[test]
-fn so_many_are_on_their_way_by_the_word_of_one_introducer() {
-    for (offers, busy) in [(7, 0), (8, 0), (9, 1), (20, 12)] {
-        let mut sim = strangers(1);
-        heed_nothing(&mut sim, 0);
-        heed_nothing(&mut sim, 2);
-        assert_eq!(crowd(&mut sim, 0, 100, offers), (offers - busy, busy));
-        // Each introducer has as much.
-        assert_eq!(crowd(&mut sim, 2, 200, offers), (offers - busy, busy));
-        // Until they may come no longer.
-        let coming = offers - busy;
-        sim.run(24 * SECOND);
-        assert_eq!(crowd(&mut sim, 0, 300, 8), (8 - coming, coming));
-        sim.run(SECOND);
-        assert_eq!(crowd(&mut sim, 0, 400, 8), (coming, 8 - coming));
-        sim.run(26 * SECOND);
-        sim.end();
-    }
-}
-
-#[test]
-fn a_set_up_that_has_failed_makes_room_for_another() {
-    let mut sim = strangers(1);
-    heed_nothing(&mut sim, 0);
-    assert_eq!(crowd(&mut sim, 0, 100, 9), (8, 1));
-    for (n, number) in (100..).zip(0..3) {
-        sim.notify(1, Notice::Failed(setup(n, number)));
-    }
-    sim.run(SECOND / 10);
-    assert_eq!(crowd(&mut sim, 0, 200, 4), (3, 1));
-    sim.run(26 * SECOND);
-    sim.end();
-}
-
-#[test]
-fn a_set_up_that_fails_before_it_is_described_is_answered_all_the_same() {
-    let mut failed_early = 0;
-    for seed in 0..20 {
-        let mut sim = strangers(seed);
-        heed_nothing(&mut sim, 0);
-        let (link, sdp) = (sim.between(0, 1), "offer 100 0".to_owned());
-        let addresses = Vec::new();
-        let offer = SignalContent::Offer(Description { sdp, addresses });
-        let envelope = signed(&sim, 100, 1, 100, offer);
-        sim.say(0, link, signal(100, envelope));
-        sim.run_until("an answer", |sim| !sim.nodes[1].commands.is_empty());
-        let is_described = !signals(&sim, 1, 0).is_empty();
-        let failed = Input::Signaling(Notice::Failed(setup(100, 0)));
-        sim.tell(1, |core, now| core.handle(now, failed));
-        sim.run(SECOND / 10);
-        if !is_described {
-            failed_early += 1;
-            let answers = signals(&sim, 1, 0).into_iter().map(|body| body.content);
-            assert_eq!(answers.collect::<Vec<_>>(), [answer_of(1)]);
-        }
-        sim.notify(1, Notice::Failed(setup(100, 0)));
-        sim.run(26 * SECOND);
-        sim.end();
-    }
-    assert!(failed_early > 10);
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl Certificate {
     ///
     /// [`CertificateError`] if it is none.
     pub fn from_pem(pem: &str) -> Result<Self, CertificateError> {
-        let blocks = pem::parse_many(pem).map_err(CertificateError::NoPem)?;
+        let blocks = pem::parse_many(pem).map_err(|error| CertificateError::NoPem(error.into()))?;
         let read = match &blocks[..] {
             [certificate, key] if (certificate.tag(), key.tag()) == (CERTIFICATE, KEY) => Self {
                 certificate: certificate.contents().to_vec(),

@@ -10,7 +10,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     net::SocketAddr,
     num::NonZeroU16,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,10 +18,11 @@ use if_watch::IpNet;
 use libp2p::PeerId;
 pub(super) use str0m::channel::ChannelId;
 use str0m::{
-    Candidate, Rtc, RtcConfig,
+    Candidate, Rtc,
     config::{CryptoProvider, DtlsCert},
 };
 
+pub(super) use self::engine::generate_certificate;
 pub(super) use self::outputs::{AddressChange, Closed, Event, Read, Status, Transmit, Write};
 use self::{
     connection::{Connection, Ingredients},
@@ -46,6 +46,7 @@ mod connection;
 mod demux;
 mod description;
 mod direct;
+mod engine;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
 pub(crate) mod fuzz;
@@ -65,16 +66,6 @@ const TIMER_SLACK: Duration = Duration::from_millis(100);
 /// From when on a wait can be so inexact, but in a set-up. Those in an exchange with the other side are
 /// shorter.
 const LONG_WAIT: Duration = Duration::from_secs(1);
-
-/// How long a check of a path is unanswered when it is repeated for the first time; each next time it is
-/// twice as long. A router drops the check that comes before its own host has sent one, and the next would
-/// come after 250 ms otherwise, or the 500 ms of RFC 8445, section 14.3. Those are to keep the network from
-/// congestion, for which it is enough that there are 50 ms between any two checks of a connection (section
-/// 14.2).
-const FIRST_REPETITION: Duration = Duration::from_millis(50);
-
-/// The longest message: libp2p's framing makes none above 16 KiB, and others may be less exact.
-const MAX_MESSAGE_SIZE: u32 = 64 * 1024;
 
 /// Names a connection, also while it is set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,24 +91,10 @@ pub(super) struct Endpoint {
     outputs: Outputs,
 }
 
-/// What a connection shows to the other end. `None` if there is no randomness.
-pub(super) fn generate_certificate() -> Option<DtlsCert> {
-    let crypto = str0m::crypto::from_feature_flags();
-    crypto.dtls_provider.generate_certificate()
-}
-
 impl Endpoint {
     /// `None` if no certificate could be made.
     pub(super) fn new() -> Option<Self> {
         generate_certificate().map(Self::with_certificate)
-    }
-
-    /// Whether connections can be made with this certificate: `dimpl` 0.9 panics at a key that is none
-    /// (`Server13::new_auto`).
-    pub(super) fn is_usable(certificate: DtlsCert) -> bool {
-        let endpoint = Self::with_certificate(certificate);
-        let make = || drop(endpoint.engine(Instant::now(), true));
-        catch_unwind(AssertUnwindSafe(make)).is_ok()
     }
 
     pub(super) fn with_certificate(certificate: DtlsCert) -> Self {
@@ -353,20 +330,6 @@ impl Endpoint {
             traces: self.demux.insert(key, peer, ufrag),
             surroundings: self.surroundings(),
         }
-    }
-
-    /// `expects_certificate` unless the other end may show any.
-    fn engine(&self, now: Instant, expects_certificate: bool) -> Box<Rtc> {
-        let mut config = RtcConfig::new()
-            .clear_codecs()
-            .set_fingerprint_verification(expects_certificate)
-            .set_crypto_provider(self.crypto.clone())
-            .set_dtls_cert(self.certificate.clone())
-            .set_sctp_max_buffered_amount(connection::MAX_WINDOW)
-            .set_sctp_max_message_size(MAX_MESSAGE_SIZE)
-            .set_snap_enabled(true);
-        config.set_initial_stun_rto(FIRST_REPETITION);
-        Box::new(config.build(now))
     }
 
     fn surroundings(&self) -> Surroundings {

@@ -25,13 +25,17 @@
 
 use std::collections::VecDeque;
 
-use self::chunks::{Chunk, Data, Fragment, HEADER, Reconfig, Reset, Sack};
+use self::{
+    chunks::{Chunk, Data, Fragment, HEADER, Reconfig, Sack},
+    resets::{Request, Resets},
+};
 use super::channels::Channels;
 
 mod chunks;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
 pub(crate) mod fuzz;
+pub(super) mod resets;
 #[cfg(any(test, fuzzing))]
 #[cfg_attr(fuzzing, allow(dead_code))]
 pub(super) mod sample;
@@ -75,15 +79,6 @@ pub(super) const UNINVITED: usize = Channels::MAX_INCOMING;
 /// How many streams we may have opened that the other side has not closed yet, if it ever does: each is an id
 /// less for the next ones, of 32,768. Nobody has so many open. With more, the connection ends.
 pub(super) const OURS: usize = 8192;
-
-/// How many resets of our own, and of how many streams, may wait for the other side to answer those before. An
-/// implementation that resets a stream at a time closes a thousand at once. Further requests are dropped, and come again.
-pub(super) const RESETS: usize = 1024;
-pub(super) const RESET_STREAMS: usize = FOREIGN;
-
-/// How many bytes of requests may wait for what was sent before them: 600 of one stream, or eight of as many as fit
-/// into a packet. Others are dropped, and come again.
-pub(super) const WAITING: usize = 16 * 1024;
 
 /// How many packets a handshake may take, both sides' and those that are sent again in the ten seconds that it has.
 /// Others are dropped.
@@ -141,23 +136,6 @@ struct Stream {
 /// Those of a packet, with their bytes: a response and a request are sometimes two chunks.
 type Reconfigs<'a> = [Option<(&'a [u8], Reconfig<'a>)>; 2];
 
-/// A request on its way to the engine, or what has to stay behind one: who knows that a reset is done uses the stream
-/// anew, and the request would reset it again.
-#[derive(Debug)]
-struct Waiting {
-    request: Option<Request>,
-    packet: Vec<u8>,
-    /// Whether the engine has it.
-    is_asked: bool,
-}
-
-#[derive(Debug)]
-struct Request {
-    number: u32,
-    last_tsn: u32,
-    streams: Vec<u16>,
-}
-
 #[derive(Debug, Default)]
 pub(super) struct Association {
     /// Whether the streams with even ids are ours to open.
@@ -186,11 +164,7 @@ pub(super) struct Association {
     streams: Vec<Stream>,
     /// What is left of packets that held a request.
     rests: VecDeque<Vec<u8>>,
-    waiting: VecDeque<Waiting>,
-    /// The last request that the engine has done what it asks for.
-    done: Option<u32>,
-    /// Those done that made requests of our own, in turn, and of how many streams, until these are sent.
-    resets: VecDeque<(u32, usize)>,
+    resets: Resets,
     /// The last chunk that opened a channel of ours.
     opened: Option<u32>,
 }
@@ -227,20 +201,12 @@ impl Association {
         if let Some(rest) = self.rests.pop_front() {
             return Some(rest);
         }
-        let place = self.waiting.iter().position(|it| !it.is_asked)?;
-        let Some(request) = self.waiting.get(place)?.request.as_ref() else {
-            return Some(self.waiting.remove(place)?.packet);
-        };
-        if is_after(request.last_tsn, self.acknowledged?) {
-            return None;
-        }
-        if self.is_torn(request) {
+        let next = self.resets.next(self.acknowledged)?;
+        if next.request.as_ref().is_some_and(|it| self.is_torn(it)) {
             self.violation = Some(Violation::Torn);
             return None;
         }
-        let waiting = self.waiting.get_mut(place)?;
-        waiting.is_asked = true;
-        Some(waiting.packet.clone())
+        self.resets.take_next()
     }
 
     /// Whether something of what it resets will never be complete.
@@ -313,7 +279,7 @@ impl Association {
             }
         }
         let has_response = reconfigs.iter().any(Option::is_some);
-        let is_behind = has_response && self.waiting.iter().any(|it| !it.is_asked);
+        let is_behind = has_response && self.resets.has_next();
         if !has_request && !is_behind {
             return Ok(Verdict::Pass);
         }
@@ -339,7 +305,7 @@ impl Association {
         }
         for (whole, reconfig) in reconfigs.into_iter().flatten() {
             let packet = chunks::assemble(header, &[whole]);
-            self.wait(packet, reconfig.request)?;
+            self.resets.wait(packet, reconfig.request)?;
         }
         Ok(())
     }
@@ -515,82 +481,16 @@ impl Association {
         Ok(())
     }
 
-    fn wait(&mut self, packet: Vec<u8>, request: Option<Reset<'_>>) -> Result<(), Violation> {
-        let number = request.map(|reset| reset.number);
-        let same = |it: &&mut Waiting| it.request.as_ref().map(|it| it.number) == number;
-        if number.is_some()
-            && let Some(waiting) = self.waiting.iter_mut().find(same)
-        {
-            waiting.is_asked = false; // the engine may have missed it
-            return Ok(());
-        }
-        let request = request.map(|reset| Request {
-            number: reset.number,
-            last_tsn: reset.last_tsn,
-            streams: reset.streams().collect(),
-        });
-        if request.as_ref().is_some_and(|it| it.streams.is_empty()) {
-            return Err(Violation::ResetsAll);
-        }
-        let waiting: usize = self.waiting.iter().map(|it| it.packet.len()).sum();
-        let may_ask = request.is_none() || self.may_reset();
-        if may_ask && waiting + packet.len() <= WAITING {
-            self.waiting.push_back(Waiting {
-                request,
-                packet,
-                is_asked: false,
-            });
-        }
-        Ok(())
-    }
-
-    /// Whether the engine may be asked for another reset.
-    fn may_reset(&self) -> bool {
-        let requests = self.waiting.iter().filter_map(|it| it.request.as_ref());
-        let requests = requests.map(|request| request.streams.len());
-        let made = self.resets.iter().map(|(_, streams)| *streams);
-        let (count, streams) = requests
-            .chain(made)
-            .fold((0, 0), |(count, sum), streams| (count + 1, sum + streams));
-        count < RESETS && streams < RESET_STREAMS
-    }
-
     fn on_own_reconfig(&mut self, reconfig: Reconfig<'_>) {
-        if let Some((number, is_done)) = reconfig.response {
-            self.on_answered(number, is_done);
+        if let Some((number, is_done)) = reconfig.response
+            && let Some(done) = self.resets.on_answered(number, is_done)
+        {
+            let before = self.streams.len();
+            self.streams.retain(|stream| !done.contains(&stream.id));
+            self.resets.expect_ours(number, before - self.streams.len());
         }
-        // They are sent in turn, each once the one before is answered.
         if let Some(reset) = reconfig.request {
-            self.resets
-                .retain(|(number, _)| is_after(*number, reset.last_request));
-        }
-    }
-
-    /// The engine has answered a request.
-    fn on_answered(&mut self, number: u32, is_done: bool) {
-        let is_it = |it: &Waiting| {
-            let request = it.request.as_ref().filter(|_| it.is_asked);
-            request.is_some_and(|request| request.number == number)
-        };
-        let place = self.waiting.iter().position(is_it);
-        let waiting = place.and_then(|place| self.waiting.remove(place));
-        let Some(request) = waiting.and_then(|waiting| waiting.request) else {
-            return;
-        };
-        let is_new = self.done.is_none_or(|done| is_after(number, done));
-        if !is_done || !is_new {
-            return; // what is repeated is answered again, and not done again
-        }
-        self.done = Some(number);
-        let before = self.streams.len();
-        for id in request.streams {
-            if let Ok(place) = find(&self.streams, id) {
-                self.streams.remove(place);
-            }
-        }
-        let reset = before - self.streams.len();
-        if reset > 0 {
-            self.resets.push_back((number, reset));
+            self.resets.on_ours(reset.last_request);
         }
     }
 }

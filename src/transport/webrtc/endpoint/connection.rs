@@ -420,7 +420,8 @@ impl Connection {
         } = kind
             && self.is_lite()
         {
-            self.hear(now); // we do not ask
+            // We do not ask ourselves. Who has seen a check can send it again, from there.
+            self.hear(now);
         }
         let is_data = kind == Kind::Dtls;
         if is_data && self.paths.send(now, pair) {

@@ -4,7 +4,7 @@
 //! request that is no longer, and only who answers that gets a connection.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashSet, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -49,15 +49,13 @@ pub(super) struct Strangers {
     is_closed: bool,
     /// Their connections in set-up, at most [`Limits::DIRECT_SETUPS`].
     setups: HashSet<Key>,
-    /// At most [`Limits::DIRECT_SOURCES`].
-    sources: HashMap<Pair, Source>,
-    /// The same, the oldest first.
-    order: VecDeque<Pair>,
+    /// Who is asked and has not answered yet, the oldest first, at most [`Limits::DIRECT_SOURCES`].
+    sources: VecDeque<Source>,
 }
 
-/// Who has not answered yet.
 #[derive(Debug)]
 struct Source {
+    pair: Pair,
     name: String,
     /// What it sent.
     request: Vec<u8>,
@@ -78,31 +76,37 @@ impl Strangers {
 
     /// What to ask the source of `request`, if it is to be asked.
     fn ask(&mut self, now: Instant, pair: Pair, request: &[u8]) -> Option<Vec<u8>> {
+        while self
+            .sources
+            .front()
+            .is_some_and(|oldest| oldest.until <= now)
+        {
+            self.sources.pop_front();
+        }
         let name = name_of(request)?;
-        let known = self.sources.remove(&pair).filter(|it| it.until > now);
+        let known = self.sources.iter_mut().find(|it| it.pair == pair);
         let times = known.as_ref().map_or(0, |it| it.times);
         let transaction = TransactionId::new();
-        let question = question(&name, transaction);
-        let question = question.filter(|it| times < MAX_ASKED && it.len() <= request.len());
-        let source = match (question.is_some(), known) {
-            (true, known) => Source {
-                name,
-                request: request.to_vec(),
-                asked: transaction.0,
-                times: times + 1,
-                until: known.map_or(now + PATIENCE, |it| it.until),
-            },
-            (false, known) => known?,
-        };
-        self.order.retain(|it| *it != pair);
-        self.order.push_back(pair);
-        self.sources.insert(pair, source);
-        while self.order.len() > Limits::DIRECT_SOURCES
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.sources.remove(&oldest);
+        let question = question(&name, transaction)?;
+        if times >= MAX_ASKED || question.len() > request.len() {
+            return None;
         }
-        question
+        let source = Source {
+            pair,
+            name,
+            request: request.to_vec(),
+            asked: transaction.0,
+            times: times + 1,
+            until: known.as_ref().map_or(now + PATIENCE, |it| it.until),
+        };
+        match known {
+            Some(known) => *known = source,
+            None => self.sources.push_back(source),
+        }
+        if self.sources.len() > Limits::DIRECT_SOURCES {
+            self.sources.pop_front();
+        }
+        Some(question)
     }
 
     /// The source that has answered, if it has.
@@ -113,15 +117,15 @@ impl Strangers {
         transaction: demux::TransactionId,
         response: &[u8],
     ) -> Option<Source> {
-        let source = self.sources.get(pair)?;
+        let place = self.sources.iter().position(|it| it.pair == *pair)?;
+        let source = self.sources.get(place)?;
         let is_answer = source.asked == transaction
             && source.until > now
             && is_by(&source.name, &mut decode(response)?);
         if !is_answer {
             return None;
         }
-        self.order.retain(|it| it != pair);
-        self.sources.remove(pair)
+        self.sources.remove(place)
     }
 
     #[cfg(any(test, fuzzing))]

@@ -1,6 +1,7 @@
 //! Each bound, from both sides, and what is sound.
 
-use super::{sample::*, *};
+use super::{resets::*, sample::*, *};
+
 const HEADER: [u8; 8] = [0x13, 0x88, 0x13, 0x88, 1, 2, 3, 4];
 const PASS: Result<Verdict, Violation> = Ok(Verdict::Pass);
 const DROP: Result<Verdict, Violation> = Ok(Verdict::Drop);
@@ -322,7 +323,7 @@ fn a_stream_that_is_reset_can_be_used_again_and_counts_no_more() {
             association.put(reset((number, number), 0, some.iter().copied()));
         }
         assert_eq!(association.streams.len(), 0);
-        assert_eq!(association.resets.len(), 0);
+        assert_eq!(association.resets.made.len(), 0);
     }
 }
 
@@ -379,7 +380,7 @@ fn a_request_that_is_repeated_is_answered_and_not_done_again() {
     assert_eq!(association.polled().len(), 1);
     association.put(response(7, 1));
     assert_eq!(
-        (association.streams.len(), association.resets.len()),
+        (association.streams.len(), association.resets.made.len()),
         (1, 1)
     );
 }
@@ -394,7 +395,7 @@ fn a_reset_that_is_refused_resets_nothing() {
     association.polled();
     association.put(response(7, 5));
     assert_eq!(
-        (association.streams.len(), association.waiting.len()),
+        (association.streams.len(), association.resets.waiting.len()),
         (1, 0)
     );
 }
@@ -455,7 +456,7 @@ fn so_many_bytes_of_requests_wait() {
     let count = WAITING / of(0);
     for n in 0..=count {
         association.get(&[reset((n as u32, 0), TSN, [0])]).unwrap();
-        assert_eq!(association.waiting.len(), count.min(n + 1));
+        assert_eq!(association.resets.waiting.len(), count.min(n + 1));
     }
 }
 
@@ -517,12 +518,12 @@ fn a_packet_has_one_of_each_that_is_not_data() {
     }
     let mut association = Association::default();
     association.get(&[response(1, 1), request(1)]).unwrap();
-    assert_eq!(association.waiting.len(), 2);
+    assert_eq!(association.resets.waiting.len(), 2);
     association.get(&[request(2), request(3)]).unwrap();
     association
         .get(&[response(1, 1), response(2, 1), request(4)])
         .unwrap();
-    assert_eq!(association.waiting.len(), 2);
+    assert_eq!(association.resets.waiting.len(), 2);
 }
 
 #[test]

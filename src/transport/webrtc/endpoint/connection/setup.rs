@@ -11,12 +11,7 @@ use str0m::{
 };
 
 use super::{
-    super::{
-        Closed,
-        demux::place,
-        description::{self},
-        surroundings::Surroundings,
-    },
+    super::{Closed, demux::place, description, surroundings::Surroundings},
     Connection, INIT_LABEL, Ingredients, PATH_TIMEOUT, Phase, Role,
 };
 

@@ -14,7 +14,8 @@ use str0m::{
 
 use super::*;
 use crate::transport::webrtc::endpoint::association::{
-    AHEAD, FOREIGN, FRAGMENTS, HELD, RESETS, UNINVITED,
+    AHEAD, FOREIGN, FRAGMENTS, HELD, UNINVITED,
+    resets::RESETS,
     sample::{self, FIRST, FORWARD_TSN, WHOLE},
 };
 
