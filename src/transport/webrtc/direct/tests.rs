@@ -386,6 +386,47 @@ fn outside_of_a_runtime_there_are_errors_and_no_panics() {
     assert!(futures::executor::block_on(dial).is_err());
 }
 
+#[tokio::test]
+async fn who_waits_for_events_is_woken_when_a_listener_is_removed() {
+    let (_, mut transport) = transport();
+    let id = ListenerId::next();
+    let listen = "/ip4/127.0.0.1/udp/0/webrtc-direct".parse().unwrap();
+    transport.listen_on(id, listen).unwrap();
+    let event = poll_fn(|cx| Pin::new(&mut transport).poll(cx)).await;
+    assert!(matches!(event, TransportEvent::NewAddress { .. }));
+    let transport = Arc::new(Mutex::new(transport));
+    let polled = transport.clone();
+    let ended =
+        tokio::spawn(async move { poll_fn(|cx| Pin::new(&mut *lock(&polled)).poll(cx)).await });
+    tokio::task::yield_now().await; // it waits now
+    assert!(lock(&transport).remove_listener(id));
+    let event = timeout(SECOND, ended).await.expect("a wake").unwrap();
+    let is_closed =
+        matches!(event, TransportEvent::ListenerClosed { listener_id, .. } if listener_id == id);
+    assert!(is_closed && !lock(&transport).remove_listener(id));
+}
+
+#[tokio::test]
+async fn nobody_dials_as_a_listener() {
+    let bob = Node::new().await;
+    let (_, mut transport) = transport();
+    let role = Endpoint::Listener;
+    let dial = transport.dial(bob.address.clone(), DialOpts { role, ..DIAL });
+    let is_refused = matches!(dial, Err(TransportError::MultiaddrNotSupported(_)));
+    assert!(is_refused);
+}
+
+#[tokio::test]
+async fn where_a_port_is_taken_another_listener_is_still_wanted() {
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let (behaviour, port) = route::ports();
+    let mut transport = Transport::new(&Keypair::generate_ed25519(), port, &config());
+    let address = address_of(taken.local_addr().unwrap());
+    let listening = transport.listen_on(ListenerId::next(), address);
+    assert!(matches!(listening, Err(TransportError::Other(_))));
+    assert!(behaviour.wants_listener());
+}
+
 #[test]
 fn addresses_are_told_apart() {
     let hash = "certhash/uEiDikp5KVUgkLta1EjUN-IKbHk-dUBg8VzKgf5nXxLK46w";
