@@ -7,7 +7,7 @@ use libp2p::identity::Keypair;
 
 pub use crate::exchange::fuzz::{core, cores};
 #[cfg(feature = "webrtc")]
-pub use crate::transport::fuzz::{association, setup};
+pub use crate::transport::fuzz::{association, setup, strangers};
 use crate::{
     error::ProtocolError,
     message::{Envelope, Frame, Seal},
@@ -126,6 +126,12 @@ mod tests {
     #[test]
     fn setup() {
         replay("setup", super::setup);
+    }
+
+    #[cfg(feature = "webrtc")]
+    #[test]
+    fn strangers() {
+        replay("strangers", super::strangers);
     }
 
     #[test]

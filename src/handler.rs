@@ -27,17 +27,14 @@ use libp2p::{
 };
 
 use self::link::Link;
-use crate::{error::LinkError, message::Frame};
+use crate::{config::Limits, error::LinkError, message::Frame};
 
 /// The protocol that a link speaks.
 pub const PROTOCOL_NAME: StreamProtocol = StreamProtocol::new("/pxp/1.0.0");
 
-/// How long the remote may take to agree on the protocol: as long as for its hello thereafter.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long a connection that nobody else uses is kept for a dialer that was not heard of yet: as
 /// long as it may take to open the substream.
-const GRACE: Duration = OPEN_TIMEOUT;
+const GRACE: Duration = Limits::OPEN_TIME;
 
 /// Which end of the connection we are, and so who opens the substream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,5 +217,5 @@ impl ConnectionHandler for Handler {
 }
 
 fn substream_protocol() -> SubstreamProtocol<ReadyUpgrade<StreamProtocol>> {
-    SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL_NAME), ()).with_timeout(OPEN_TIMEOUT)
+    SubstreamProtocol::new(ReadyUpgrade::new(PROTOCOL_NAME), ()).with_timeout(Limits::OPEN_TIME)
 }

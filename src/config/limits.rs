@@ -63,6 +63,14 @@ impl Limits {
 impl Limits {
     // Of a link, in the order in which they are met.
 
+    /// How long the remote may take to agree on the protocol: as long as for its hello thereafter. Then there is no
+    /// link.
+    pub const OPEN_TIME: Duration = Duration::from_secs(10);
+
+    /// How long a stream that the caller gave, or a webrtc-direct connection, may take until both ends have proven
+    /// who they are: three round trips suffice, and a swarm waits no longer for others. Then it ends.
+    pub const PROOF_TIME: Duration = Duration::from_secs(10);
+
     /// How long a link may take to say hello: several round trips over any path. Then it ends.
     pub const HELLO_TIME: Duration = Duration::from_secs(10);
 
@@ -92,6 +100,9 @@ impl Limits {
     /// How many networks a peer names: enough for one application, little enough to hash for each. With more, a
     /// hello or an update ends the link.
     pub const NETWORKS: usize = 16;
+
+    /// How long a link that ends may take to send its last frames: a few round trips of a slow path.
+    pub const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
     // Of what an introducer does for others.
 
@@ -143,6 +154,25 @@ impl Limits {
     /// How long a neighbour may take in a walk. The asker waits a little longer, and is told of our own peers then.
     pub const WALK_TIME: Duration = Duration::from_millis(2500);
 
+    // Of whom a query asks and tries.
+
+    /// How many peers one query asks: where so many know nobody new, there is nobody.
+    pub const ASKED: usize = 16;
+
+    /// How often one peer is asked for the view: where so many walks lead to nobody who takes us, others are asked.
+    pub const REQUESTS_A_PEER: usize = 8;
+
+    /// How long a peer may take to name candidates: it needs nobody else for it. Then others are asked.
+    pub const ASK_TIME: Duration = Duration::from_secs(3);
+
+    /// How long a candidate may take to answer an offer: two legs there and two back, and then some for the transports
+    /// that describe both ends. Then others are tried.
+    pub const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+    /// How long a connection may take from the answer on: the transport gives each address 6 s, so three that lead
+    /// nowhere may come before the one that does. Then others are tried.
+    pub const CONNECT_TIME: Duration = Duration::from_secs(20);
+
     // Of who is offered a connection.
 
     /// How long an offer is remembered, so that nobody can play it again.
@@ -152,8 +182,24 @@ impl Limits {
     /// time are refused: to forget one would open it to replay.
     pub const REPLAYS: usize = 32 * 1024;
 
+    /// How long a place is kept for an offerer that was answered: longer than any dial of its.
+    pub const INTRODUCTION_TIME: Duration = Duration::from_secs(25);
+
     /// How many dials to offerers may be under way.
     pub const DIALS_BACK: usize = 8;
+
+    // Of a connection in set-up.
+
+    /// The longest description, in bytes: without candidates none is longer than 1 KiB, and this has room for 50 usual
+    /// ones, more than a browser on a host with many interfaces names. Longer ones are refused.
+    pub const DESCRIPTION_LEN: usize = 8 * 1024;
+
+    /// The most lines of one: some 20 and those 50, and half as many again. More are refused.
+    pub const DESCRIPTION_LINES: usize = 128;
+
+    /// The longest ICE candidate, in bytes: twice what a browser says of one with two IPv6 addresses. Longer ones are
+    /// left out.
+    pub const CANDIDATE_LEN: usize = 512;
 
     /// How many ICE candidates are given to the other side and taken from it: two address families with a few
     /// interfaces and a mapped address each; and a lying peer can name no more victims. The rest is left out.
@@ -162,6 +208,25 @@ impl Limits {
     /// How many connections may be in set-up at a time with those whom one peer brings, at some 16 kB each: a crowd
     /// finds several who introduce it, or somebody else at once; who lies takes 5 s of this at each. More are refused.
     pub const SETUPS_AN_INTRODUCER: usize = 8;
+
+    /// How long a path may be searched for: one that exists is found in a few round trips; the rest of a swarm's 10 s is
+    /// for the addresses to be dialed next. Then it ends.
+    pub const PATH_TIME: Duration = Duration::from_secs(5);
+
+    /// How long the set-up may take in all, once there is a path: a swarm waits no longer. Then it ends.
+    pub const SETUP_TIME: Duration = Duration::from_secs(10);
+
+    /// How many checks of the other side are kept until its answer is here, which they overtake. Others are dropped, and
+    /// come again 50 ms later.
+    pub const EARLY_CHECKS: usize = 8;
+
+    /// How many of our checks are remembered that were not answered: more than one of every pair of addresses has
+    /// under way. The oldest are forgotten first.
+    pub const TRANSACTIONS: usize = 64;
+
+    /// How many pairs of addresses lead to one connection: more than two hosts with a few addresses each use. The oldest
+    /// are forgotten first.
+    pub const PAIRS: usize = 16;
 
     /// How many addresses that the other side has not named its checks may come from before it has answered one of
     /// ours there: a peer behind a NAT shows itself at addresses that it does not know, each of which answers within
@@ -185,15 +250,40 @@ impl Limits {
     /// many are under way is reached in another way.
     pub const SETUPS: usize = 512;
 
-    /// The same, of incoming webrtc-direct ones of one listener, each of which begins once its source has answered; and how
-    /// many of all may be proving who they are. Who comes when so many are under way comes again.
+    /// How many connections one webrtc-direct listener may have whose other end has answered and not yet proven who it is,
+    /// at some 16 kB each. Who comes when there are so many comes again.
     pub const DIRECT_SETUPS: usize = 400;
+
+    /// The same, of one host, an IPv4 address or an IPv6 /64: a room full of peers behind one router, and a fraction of
+    /// all.
+    pub const DIRECT_SETUPS_A_HOST: usize = 64;
 
     /// How many sources are asked at a time whether they want to connect by webrtc-direct, or somebody in their name:
     /// up to 1.5 kB each. The oldest are forgotten first.
     pub const DIRECT_SOURCES: usize = 1024;
 
-    // Of a connection that was set up by signals.
+    /// How often one is asked within [`Self::DIRECT_QUESTION_TIME`], for requests and answers are lost.
+    pub const DIRECT_QUESTIONS: u8 = 3;
+
+    /// How long a source may take to answer: longer than any path.
+    pub const DIRECT_QUESTION_TIME: Duration = Duration::from_secs(2);
+
+    // Of a WebRTC connection.
+
+    /// The longest datagram that is taken, in bytes: WebRTC keeps below what every path carries. Longer ones are dropped.
+    pub const DATAGRAM_LEN: usize = 1500;
+
+    /// The longest message, in bytes: libp2p's framing makes none above 16 KiB, and others may be less exact. A longer
+    /// one ends the connection.
+    pub const MESSAGE_LEN: u32 = 64 * 1024;
+
+    /// How many streams may wait for the application: a burst of a thousand gets through, for a swarm takes 128 at a
+    /// time. Others are reset.
+    pub const WAITING_STREAMS: usize = 1024;
+
+    /// How many streams the other side may have open: the engine looks at each of them for each datagram, and has no
+    /// bound of its own. More end the connection.
+    pub const STREAMS: usize = 2 * Self::WAITING_STREAMS;
 
     /// How many bytes may be unread. With more, no more is decrypted, so that it is not acknowledged and the other side
     /// stops sending; below half of it, it goes on.
@@ -202,6 +292,63 @@ impl Limits {
     /// How many datagrams are kept for a reader that is behind: all that SCTP sends into its window of 1 MiB. The
     /// engine has no means to stop a sender, and what it does not get is asked for again, ever more slowly.
     pub const BACKLOG: usize = 1024;
+
+    /// How many bytes may be written that the other side has not acknowledged: this fills a path of 10 MiB/s at 100 ms.
+    /// A short one gets an eighth of it. Who writes more has to wait.
+    pub const UNACKNOWLEDGED: usize = 1024 * 1024;
+
+    /// How long what was written may take to arrive when a connection is to be closed. The rest is lost.
+    pub const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+    /// How many datagrams of all connections wait for the socket: it takes more than a second of sending to get there.
+    /// Others are lost, as they would be in the network.
+    pub const WAITING_DATAGRAMS: usize = 16 * 1024;
+
+    // Of its SCTP association, where the engine has no bound of its own.
+
+    /// How many packets a handshake may take, both sides' and those that are sent again in the ten seconds that it has.
+    /// Others are dropped.
+    pub const SCTP_HANDSHAKE: usize = 32;
+
+    /// How far ahead of the first chunk that is missing others may be: a whole window (1 MiB) of full ones are 900. The
+    /// engine goes through all of them for each that comes. Others are dropped, and come again.
+    pub const SCTP_AHEAD: usize = 2048;
+
+    /// From which length on, in bytes, the engine's window of 1 MiB bounds how many chunks it keeps: 4096.
+    pub const SCTP_SMALL: u16 = 256;
+
+    /// How many chunks below that length may come while the engine does not say that it has nothing unread. That is when
+    /// one is missing, or on a stream that we have closed and the other side not yet, and an honest one has sent some
+    /// hundreds until then. At 1 kB each at most, they cost what ten connections in set-up do. More end the connection.
+    pub const SCTP_HELD: usize = 8192;
+
+    /// Into how many fragments a message may be cut: one of [`Self::MESSAGE_LEN`], into those that an IPv4 path of
+    /// 576 bytes carries, are 140. More end the connection.
+    pub const SCTP_FRAGMENTS: usize = 256;
+
+    /// How many streams may be open that the other side has opened: twice [`Self::STREAMS`], for some of these are
+    /// closed at our end and not yet at the other. More end the connection.
+    pub const SCTP_STREAMS: usize = 2 * Self::STREAMS;
+
+    /// How many streams the other side may send on that were for us to open (RFC 8832, section 6) and are not open. Two
+    /// ends that close many channels at once while packets get lost come to disagree on some: the engine repeats a reset
+    /// when the stream may be another one already. More end the connection.
+    pub const SCTP_UNINVITED: usize = Self::WAITING_STREAMS;
+
+    /// How many streams we may have opened that the other side has not closed yet, if it ever does: each is an id
+    /// less for the next ones, of 32,768. Nobody has so many open. With more, the connection ends.
+    pub const SCTP_OURS: usize = 8192;
+
+    /// How many resets of our own may wait for the other side to answer those before: an implementation that resets a
+    /// stream at a time closes a thousand at once. Further requests of its are dropped, and come again.
+    pub const SCTP_RESETS: usize = 1024;
+
+    /// The same, in streams.
+    pub const SCTP_RESET_STREAMS: usize = Self::SCTP_STREAMS;
+
+    /// How many bytes of requests for resets may wait for what was sent before them: 600 of one stream, or eight of as
+    /// many as fit into a packet. Others are dropped, and come again.
+    pub const SCTP_WAITING: usize = 16 * 1024;
 
     // Of what strangers ask by STUN, where that is answered.
 

@@ -1,9 +1,6 @@
 //! The candidate: checks an offer, answers it, and remembers whom it told that it may come.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use web_time::Instant;
@@ -18,9 +15,6 @@ use crate::{
     reach::Reach,
     signaling::{Command, SetupId},
 };
-
-/// How long an answered offerer may take to come: longer than any dial of its.
-const INTRODUCTION_TTL: Duration = Duration::from_secs(25);
 
 #[derive(Debug, Default)]
 pub(super) struct Answers {
@@ -254,7 +248,7 @@ impl Exchange {
         let setup = is_signaled.then(|| self.new_setup(peer));
         self.answers.keep_place(Introduction {
             by,
-            until: now + INTRODUCTION_TTL,
+            until: now + Limits::INTRODUCTION_TIME,
             keeps_place: !self.roster.contains(&peer),
             negotiation: negotiation.clone(),
             setup,

@@ -1,8 +1,6 @@
 //! One candidate that is tried: what was sent to it, what it answered, and how far it is on its way
 //! to become a peer. It knows nothing of why it was chosen, nor of what comes after it.
 
-use std::time::Duration;
-
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use rand::RngExt;
 use web_time::Instant;
@@ -14,20 +12,13 @@ use super::{
     query::{Prospect, Queries, Query},
 };
 use crate::{
+    config::Limits,
     error::{AttemptError, Refusal, SignalError},
     id::{QueryId, SessionId},
     message::{Description, Frame, Path, Seal, Signal, SignalContent},
     reach::Reach,
     signaling::{Command, SetupId},
 };
-
-/// How long a candidate may take to answer an offer: two legs there and two back, and then some for
-/// the transports that describe both ends.
-const OFFER_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a connection may take from the answer on: the transport gives each address 6 s, so three
-/// that lead nowhere may come before the one that does.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A candidate that is being tried.
 #[derive(Debug)]
@@ -168,7 +159,7 @@ impl Exchange {
             return Ok(Attempt {
                 peer,
                 stage: Stage::Expecting,
-                until: until.min(now + CONNECT_TIMEOUT),
+                until: until.min(now + Limits::CONNECT_TIME),
                 offer: None,
                 addresses: Vec::new(),
             });
@@ -215,7 +206,7 @@ impl Exchange {
         Ok(Attempt {
             peer,
             stage,
-            until: now + OFFER_TIMEOUT,
+            until: now + Limits::ANSWER_TIME,
             offer: Some(offer),
             addresses: Vec::new(),
         })
@@ -253,7 +244,7 @@ impl Exchange {
             return Err(AttemptError::NoAddress);
         }
         self.outputs.push_back(Output::Dial { peer, addresses });
-        Ok((Stage::Dialing(None), now + CONNECT_TIMEOUT))
+        Ok((Stage::Dialing(None), now + Limits::CONNECT_TIME))
     }
 
     /// Tells a candidate that we have given it up, so that it does not keep a place for us, nor wait.
@@ -323,7 +314,7 @@ impl Exchange {
     ) -> Result<(Stage, Instant), AttemptError> {
         let peer = offer.negotiation.peer;
         if offer.setup.is_none() && answer.addresses.is_empty() && offer.is_dialable {
-            return Ok((Stage::Expecting, now + CONNECT_TIMEOUT));
+            return Ok((Stage::Expecting, now + Limits::CONNECT_TIME));
         }
         let theirs = self.addresses.to_dial(answer.addresses, &peer, offer.reach);
         let by_signals = offer.setup.map(|_| signaled(peer));
@@ -348,7 +339,7 @@ impl Exchange {
         {
             let unused = self.queries.take_setup(peer);
             self.abandon(unused);
-            self.set_stage(id, Stage::Greeting(connection), now + CONNECT_TIMEOUT);
+            self.set_stage(id, Stage::Greeting(connection), now + Limits::CONNECT_TIME);
         }
     }
 
@@ -401,7 +392,7 @@ impl Exchange {
         if attempt.stage.is_unanswered() {
             let unused = attempt.take_setup();
             self.abandon(unused);
-            self.set_stage(id, Stage::Expecting, now + CONNECT_TIMEOUT);
+            self.set_stage(id, Stage::Expecting, now + Limits::CONNECT_TIME);
         }
         Glare::OursYields
     }

@@ -4,7 +4,6 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
-    time::Duration,
 };
 
 use libp2p::{PeerId, swarm::ConnectionId};
@@ -24,15 +23,6 @@ use crate::{
     id::{NetworkId, QueryId, RequestId, SessionId},
     message::{Frame, GetPeers, PeerCandidate, Peers, Refuse, Subject},
 };
-
-/// How long a peer may take to name candidates: it needs nobody else for it.
-const ASK_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// How often one peer is asked for the view. Where so many walks lead to nobody who takes us, others are asked.
-const MAX_REQUESTS: usize = 8;
-
-/// How many peers one query asks. Where so many know nobody new, there is nobody.
-const MAX_ASKED: usize = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Queries {
@@ -361,7 +351,7 @@ impl Exchange {
     /// Asks a random peer that was not asked yet.
     fn ask(&mut self, now: Instant, id: QueryId) -> Option<Step> {
         let query = self.queries.running.get_mut(&id)?;
-        if query.asked.len() >= MAX_ASKED {
+        if query.asked.len() >= Limits::ASKED {
             return None;
         }
         if let Some(through) = query.through {
@@ -388,7 +378,7 @@ impl Exchange {
         let query = self.queries.running.get_mut(&id)?;
         query.requests += 1;
         let network = query.network.clone()?;
-        if query.requests > MAX_REQUESTS {
+        if query.requests > Limits::REQUESTS_A_PEER {
             return None;
         }
         let link = self.roster.member(&network, through)?.link;
@@ -416,7 +406,7 @@ impl Exchange {
             link,
             request,
             network: network.clone(),
-            until: now + ASK_TIMEOUT,
+            until: now + Limits::ASK_TIME,
         })
     }
 

@@ -5,6 +5,7 @@ mod addresses;
 mod amplifiers;
 mod basics;
 mod candidates;
+mod edges;
 mod failover;
 mod full;
 mod glare;

@@ -10,10 +10,7 @@ use futures::{AsyncRead, AsyncWrite, FutureExt};
 use futures_timer::Delay;
 
 use super::{FromLink, ToLink, framed::Framed};
-use crate::{error::LinkError, message::Frame};
-
-/// How long the farewell may take: a few round trips of a slow path.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+use crate::{config::Limits, error::LinkError, message::Frame};
 
 /// How long a connection that closes is held up for the farewell. Most multiplexers stand still
 /// meanwhile, so what does not go out at once does not go out.
@@ -118,7 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 
     fn close(&mut self) {
-        self.phase = Phase::Closing(Delay::new(CLOSE_TIMEOUT));
+        self.phase = Phase::Closing(Delay::new(Limits::FAREWELL_TIME));
     }
 
     fn end(&mut self, result: Result<(), LinkError>) -> FromLink {

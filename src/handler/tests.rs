@@ -328,6 +328,11 @@ async fn a_second_substream_is_dropped() {
 }
 
 #[test]
+fn a_remote_has_ten_seconds_to_agree_on_the_protocol() {
+    assert_eq!(*substream_protocol().timeout(), Duration::from_secs(10));
+}
+
+#[test]
 fn a_listener_keeps_the_connection_for_the_time_of_grace() {
     let cx = &mut Context::from_waker(Waker::noop());
     let mut handler = Handler::new(Role::Listener);

@@ -25,15 +25,14 @@ use libp2p::{
 };
 
 use super::Connecting;
-use crate::route::{Duplex, Pending, Ticket};
-
-/// How long securing may take. Three round trips suffice, and libp2p gives other connections as
-/// long.
-const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::{
+    config::Limits,
+    route::{Duplex, Pending, Ticket},
+};
 
 /// Secures and multiplexes a stream, as the initiator (`Endpoint::Dialer`) or as the responder.
 pub(super) fn secure(pending: Pending, key: &Keypair, role: Endpoint) -> Connecting {
-    secure_within(HANDSHAKE_TIMEOUT, pending, key, role)
+    secure_within(Limits::PROOF_TIME, pending, key, role)
 }
 
 fn secure_within(timeout: Duration, pending: Pending, key: &Keypair, role: Endpoint) -> Connecting {

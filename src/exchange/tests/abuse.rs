@@ -192,10 +192,10 @@ fn an_offer_is_remembered_for_a_minute() {
     sim.silence(0);
     let link = sim.between(0, 1);
     let envelope = signed(&sim, 100, 1, 1, offer_of(100));
-    for (wait, refused) in [(0, 0), (30, 1), (29, 2), (2, 2)] {
-        for _ in 0..wait {
+    for (tenths, refused) in [(0, 0), (300, 1), (299, 2), (2, 2)] {
+        for _ in 0..tenths {
             sim.say(0, link, Frame::Ping(0));
-            sim.run(SECOND);
+            sim.run(SECOND / 10);
         }
         sim.say(0, link, signal(1, envelope.clone()));
         sim.run(SECOND / 100);

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// All tokens that 1 has handed out to 0 over its links.
-fn tokens(sim: &Sim) -> Vec<SessionId> {
+pub(super) fn tokens(sim: &Sim) -> Vec<SessionId> {
     let answers = answers(sim, 1, 0)
         .into_iter()
         .flat_map(|peers| peers.candidates);
@@ -24,7 +24,7 @@ fn tokens(sim: &Sim) -> Vec<SessionId> {
 }
 
 /// What 0 has signed, or not, and 1 passes on unread.
-fn say_signal(sim: &mut Sim, link: ConnectionId, session: SessionId) {
+pub(super) fn say_signal(sim: &mut Sim, link: ConnectionId, session: SessionId) {
     let envelope = Envelope(vec![7; 100]);
     sim.say(0, link, Frame::Signal(Signal { session, envelope }));
 }

@@ -315,7 +315,7 @@ fn a_stream_on_which_no_link_comes_about_is_reported_and_closed_after_ten_second
     };
     let core = &mut sim.nodes[0].core;
     core.handle(sim.now, Input::Established(established));
-    core.handle_timeout(sim.now + 9 * SECOND);
+    core.handle_timeout(sim.now + 10 * SECOND - SECOND / 1000);
     assert!(core.poll_output().is_none());
     core.handle_timeout(sim.now + 10 * SECOND);
     let outputs = [core.poll_output(), core.poll_output(), core.poll_output()];

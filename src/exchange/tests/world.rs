@@ -67,6 +67,9 @@ fn run(seeds: Range<u64>) -> usize {
         let mut world = World::new(seed);
         for _ in 0..25 {
             world.act();
+            for node in &world.sim.nodes {
+                node.core.assert_bounded();
+            }
             let pause = world.sim.rng.random_range(0..400);
             world.sim.run(Duration::from_millis(pause));
         }

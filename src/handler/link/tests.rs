@@ -76,7 +76,7 @@ async fn a_link_that_we_close_sends_its_last_words_and_waits_for_the_remote_to_c
     };
     let (event, closed) = futures::join!(next(&mut link), remote);
     assert!(matches!(event, FromLink::Closed(Ok(()))));
-    assert!(closed.elapsed() < CLOSE_TIMEOUT / 2);
+    assert!(closed.elapsed() < Limits::FAREWELL_TIME / 2);
     assert_is_over(&mut link);
 }
 
@@ -93,7 +93,7 @@ async fn a_remote_that_does_not_read_or_close_delays_the_end_by_a_second() {
         assert!(matches!(next(&mut link).await, FromLink::Closed(Ok(()))));
         let took = start.elapsed();
         assert!(
-            CLOSE_TIMEOUT <= took && took < 3 * CLOSE_TIMEOUT,
+            Limits::FAREWELL_TIME <= took && took < 3 * Limits::FAREWELL_TIME,
             "{took:?}"
         );
         assert_is_over(&mut link);
@@ -111,7 +111,7 @@ async fn a_remote_that_floods_delays_the_end_by_a_second() {
         event = next(&mut link) => assert!(matches!(event, FromLink::Closed(Ok(())))),
         () = flood => panic!("the link is held"),
     }
-    assert!(start.elapsed() < 3 * CLOSE_TIMEOUT);
+    assert!(start.elapsed() < 3 * Limits::FAREWELL_TIME);
 }
 
 #[tokio::test]
@@ -202,7 +202,10 @@ async fn a_connection_that_closes_waits_for_nobody_longer_than_a_quarter_of_a_se
         panic!("other events came");
     };
     let took = start.elapsed();
-    assert!(PARTING_TIMEOUT <= took && took < CLOSE_TIMEOUT, "{took:?}");
+    assert!(
+        PARTING_TIMEOUT <= took && took < Limits::FAREWELL_TIME,
+        "{took:?}"
+    );
 }
 
 #[tokio::test]

@@ -38,9 +38,6 @@ use crate::{
     transport::{Connecting, Output, host},
 };
 
-/// How long the two ends may take to prove who they are: as long as a swarm waits at most.
-const NOISE_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How long who listens waits with the first word of the proof: what comes before `webrtc-rs` 0.17 has opened the
 /// channel it is for, which libp2p-webrtc does once the connection is there, is lost for good.
 const HEAD_START: Duration = Duration::from_millis(20);
@@ -93,8 +90,6 @@ pub(in super::super) struct Direct {
     listeners: Vec<Listener>,
     /// Those that were removed, to be reported.
     removed: Vec<ListenerId>,
-    /// Held by each incoming connection whose end is not known yet.
-    incoming: Arc<()>,
 }
 
 struct Listener {
@@ -112,7 +107,6 @@ impl Direct {
             },
             listeners: Vec::new(),
             removed: Vec::new(),
-            incoming: Arc::default(),
         }
     }
 
@@ -216,9 +210,8 @@ impl Direct {
             let incoming = listener.handle.poll(|state, now| {
                 let key = ready!(state.poll_stranger(cx));
                 let ends = state.endpoint.ends(key);
-                if ends.is_none() || !has_room(&self.incoming) {
+                if ends.is_none() {
                     state.endpoint.release(now, key);
-                    return Poll::Ready(None);
                 }
                 Poll::Ready(ends.map(|(local, remote)| (key, local, remote)))
             });
@@ -239,15 +232,16 @@ impl Direct {
         local: SocketAddr,
         remote: SocketAddr,
     ) -> TransportEvent<Connecting, io::Error> {
-        let muxer = Muxer::direct(listener.handle.clone(), key, remote);
-        let (identity, slot) = (self.identity.clone(), self.incoming.clone());
+        let (identity, handle) = (self.identity.clone(), listener.handle.clone());
+        let muxer = Muxer::direct(handle.clone(), key, remote);
         TransportEvent::Incoming {
             listener_id: listener.id,
             local_addr: address_of(local),
             send_back_addr: address_of(remote),
             upgrade: async move {
-                let _slot = slot;
-                identity.prove(muxer, Side::Listener).await
+                let proven = identity.prove(muxer, Side::Listener).await?;
+                handle.act(|state, _| state.endpoint.on_proven(key));
+                Ok(proven)
             }
             .boxed(),
         }
@@ -261,11 +255,6 @@ impl Drop for Listener {
             state.drop_transport(now);
         });
     }
-}
-
-/// Whether one more may join those who hold the count.
-fn has_room(incoming: &Arc<()>) -> bool {
-    Arc::strong_count(incoming) <= Limits::DIRECT_SETUPS
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,7 +295,7 @@ impl Identity {
 
     /// Proves to the other end who we are, and has it prove who it is.
     async fn prove(&self, muxer: Muxer, side: Side) -> io::Result<Output> {
-        let peer = timeout(NOISE_TIMEOUT, self.handshake(&muxer, side)).await??;
+        let peer = timeout(Limits::PROOF_TIME, self.handshake(&muxer, side)).await??;
         Ok((peer, StreamMuxerBox::new(muxer)))
     }
 

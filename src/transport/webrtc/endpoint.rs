@@ -645,11 +645,6 @@ impl Endpoint {
                 self.outputs.events.push_back(failed);
             }
         }
-        if !connection.is_in_setup()
-            && let Some(strangers) = &mut self.strangers
-        {
-            strangers.on_set_up(key);
-        }
         if connection.is_closed() {
             self.demux.remove(&connection.traces);
         }
@@ -660,6 +655,7 @@ impl Endpoint {
             .is_some_and(Connection::is_forgotten)
         {
             self.connections.remove(&key);
+            self.on_proven(key);
         }
     }
 

@@ -20,7 +20,7 @@ use super::{
     endpoint::{AddressChange, Closed, Endpoint, Event, Key, Status},
     waiting::{Cause, Waiting},
 };
-use crate::{config::Limits, signaling::Notice};
+use crate::signaling::Notice;
 
 /// What is shared.
 pub(super) struct Shared {
@@ -127,7 +127,7 @@ pub(super) struct State {
     pub(super) notices: VecDeque<Notice>,
     /// For the transport, and ours until then. There are as many as there are set-ups.
     incoming: VecDeque<(Key, PeerId)>,
-    /// The same, of those who dialed an address, at most [`Limits::DIRECT_SETUPS`].
+    /// The same, of those who dialed an address.
     strangers: VecDeque<Key>,
     /// For the transport: as many as this machine's addresses change between two polls.
     addresses: VecDeque<AddressChange>,
@@ -242,9 +242,6 @@ impl State {
                     self.waiting.wake(Cause::Transport);
                 }
                 Event::Incoming { key, .. } | Event::Stranger { key } if !self.has_transport => {
-                    self.endpoint.release(now, key);
-                }
-                Event::Stranger { key } if self.strangers.len() >= Limits::DIRECT_SETUPS => {
                     self.endpoint.release(now, key);
                 }
                 Event::Incoming { key, peer } => {

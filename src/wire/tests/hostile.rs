@@ -6,7 +6,7 @@ use prost::Message;
 use rand::{Rng, RngExt};
 
 use super::{
-    frames::{decode_all, prefixed},
+    frames::{decode_all, dns_address, prefixed},
     samples::{self, FRAME_KINDS, REFUSALS},
 };
 use crate::{
@@ -226,6 +226,17 @@ fn bad_addresses_are_left_out_and_the_first_4_others_are_kept() {
         let kept = paths(vec![candidate(&[], &vec![&*bytes; count])]);
         let expected = vec![good.clone(); count.min(Limits::ADDRESSES)];
         assert_eq!(kept, [Path::Vouched(expected)]);
+    }
+}
+
+#[test]
+fn an_address_that_is_too_long_is_left_out() {
+    let most = Limits::ADDRESS_LEN;
+    for len in [most - 1, most, most + 1] {
+        let address = dns_address(len);
+        let kept = paths(vec![candidate(&[], &[&address.to_vec()])]);
+        let expected = (len <= most).then(|| Path::Vouched(vec![address]));
+        assert_eq!(kept, Vec::from_iter(expected));
     }
 }
 

@@ -29,7 +29,7 @@ use self::{
     chunks::{Chunk, Data, Fragment, HEADER, Reconfig, Sack},
     resets::{Request, Resets},
 };
-use super::channels::Channels;
+use crate::config::Limits;
 
 mod chunks;
 #[cfg(any(test, fuzzing))]
@@ -42,47 +42,14 @@ pub(super) mod sample;
 #[cfg(test)]
 mod tests;
 
-/// How far ahead of the first chunk that is missing others may be. A whole window (1 MiB) of full ones are 900. Those
-/// beyond it are dropped, and come again. The engine goes through all of them for each that comes.
-pub(super) const AHEAD: usize = 2048;
-
 /// For how many of them there is room when none is missing: those of two packets.
 const USUAL: usize = 256;
-
-/// From which length on, in bytes, the engine's window of 1 MiB bounds how many chunks it keeps: 4096.
-pub(super) const SMALL: u16 = 256;
-
-/// How many chunks below that length may come while the engine does not say that it has nothing unread. That is when
-/// one is missing, or on a stream that we have closed and the other side not yet, and an honest one has sent some
-/// hundreds until then. At 1 kB each at most, they cost what ten connections in set-up do. More end the connection.
-pub(super) const HELD: usize = 8192;
 
 /// What may be unread forever, in bytes, for it is on a stream that was closed at both ends at the same time.
 const LEFT: u32 = 1024;
 
 /// The most credit that the engine gives, in bytes (str0m, sctp/snap.rs:24).
 const CREDIT: u32 = 1024 * 1024;
-
-/// Into how many fragments a message may be cut: one of 64 KiB, the longest that we take, into those that an IPv4 path
-/// of 576 bytes carries are 140. More end the connection.
-pub(super) const FRAGMENTS: usize = 256;
-
-/// How many streams may be open that the other side has opened: twice as many as channels, for some of these are
-/// closed at our end and not yet at the other. More end the connection.
-pub(super) const FOREIGN: usize = 2 * Channels::MAX_FOREIGN;
-
-/// How many streams the other side may send on that were for us to open (RFC 8832, section 6) and are not open. Two
-/// ends that close many channels at once while packets get lost come to disagree on some: the engine repeats a reset
-/// when the stream may be another one already. More end the connection.
-pub(super) const UNINVITED: usize = Channels::MAX_INCOMING;
-
-/// How many streams we may have opened that the other side has not closed yet, if it ever does: each is an id
-/// less for the next ones, of 32,768. Nobody has so many open. With more, the connection ends.
-pub(super) const OURS: usize = 8192;
-
-/// How many packets a handshake may take, both sides' and those that are sent again in the ten seconds that it has.
-/// Others are dropped.
-pub(super) const HANDSHAKE: usize = 32;
 
 /// Why a connection has to end: what no sound implementation sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +62,7 @@ pub(super) enum Violation {
     Torn,
     TooManyFragments,
     TooManyStreams,
-    /// More small chunks than [`HELD`].
+    /// More small chunks than [`Limits::SCTP_HELD`].
     Hoarded,
     /// The first number was another one.
     FarAhead,
@@ -312,7 +279,7 @@ impl Association {
 
     fn on_handshake(&mut self) -> Verdict {
         self.handshake = self.handshake.saturating_add(1);
-        match self.handshake <= HANDSHAKE {
+        match self.handshake <= Limits::SCTP_HANDSHAKE {
             true => Verdict::Pass,
             false => Verdict::Drop,
         }
@@ -327,7 +294,7 @@ impl Association {
         let Some(place) = self.place(data.tsn) else {
             return Ok(Verdict::Pass); // the engine has it already
         };
-        if place >= AHEAD {
+        if place >= Limits::SCTP_AHEAD {
             return Ok(Verdict::Drop);
         }
         if place >= self.ahead.len() {
@@ -354,8 +321,8 @@ impl Association {
             self.fresh = 0;
         }
         self.fresh = self.fresh.saturating_add(fragment.len.into());
-        self.small += usize::from(fragment.len < SMALL);
-        match self.small <= HELD {
+        self.small += usize::from(fragment.len < Limits::SCTP_SMALL);
+        match self.small <= Limits::SCTP_HELD {
             true => Ok(Verdict::Pass),
             false => Err(Violation::Hoarded),
         }
@@ -368,15 +335,15 @@ impl Association {
         if distance < 0 && self.acknowledged.is_none() {
             // The first that has come is not the first.
             let is_near = self.shift(distance.unsigned_abs());
-            return Some(if is_near { 0 } else { AHEAD });
+            return Some(if is_near { 0 } else { Limits::SCTP_AHEAD });
         }
         usize::try_from(distance).ok()
     }
 
     /// So many were missing before those that have come. Whether there may be so many.
     fn shift(&mut self, missing: u32) -> bool {
-        let missing = usize::try_from(missing).unwrap_or(AHEAD);
-        let is_near = missing.saturating_add(self.ahead.len()) <= AHEAD;
+        let missing = usize::try_from(missing).unwrap_or(Limits::SCTP_AHEAD);
+        let is_near = missing.saturating_add(self.ahead.len()) <= Limits::SCTP_AHEAD;
         if is_near {
             for _ in 0..missing {
                 self.ahead.push_front(None);
@@ -399,9 +366,9 @@ impl Association {
 
     fn insert(&mut self, place: usize, id: u16, opener: Opener) -> Result<(), Violation> {
         let limit = match opener {
-            Opener::Us => OURS,
-            Opener::Them => FOREIGN,
-            Opener::Nobody => UNINVITED,
+            Opener::Us => Limits::SCTP_OURS,
+            Opener::Them => Limits::SCTP_STREAMS,
+            Opener::Nobody => Limits::SCTP_UNINVITED,
         };
         let others = self.streams.iter().filter(|it| it.opener == opener);
         if others.count() >= limit {
@@ -472,7 +439,7 @@ impl Association {
         self.fragments += 1;
         self.partial = self.partial.saturating_add(fragment.len.into());
         self.last = Some(fragment);
-        if self.fragments > FRAGMENTS {
+        if self.fragments > Limits::SCTP_FRAGMENTS {
             return Err(Violation::TooManyFragments);
         }
         if fragment.is_last {

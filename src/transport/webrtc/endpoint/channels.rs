@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use str0m::channel::ChannelId;
 
+use crate::config::Limits;
+
 /// What a message costs beside its bytes, so that many small ones count too.
 const MESSAGE_OVERHEAD: usize = 64;
 
@@ -53,14 +55,6 @@ impl Channel {
 }
 
 impl Channels {
-    /// How many channels the other side may have opened that nobody has accepted yet: a burst of
-    /// a thousand streams gets through, for a swarm takes 128 at a time.
-    pub(super) const MAX_INCOMING: usize = 1024;
-
-    /// How many channels the other side may have open: twice that. The engine looks at each of them
-    /// for each datagram, and has no bound of its own.
-    pub(super) const MAX_FOREIGN: usize = 2 * Self::MAX_INCOMING;
-
     /// A channel of our own.
     pub(super) fn insert(&mut self, id: ChannelId) {
         self.table.insert(id, Channel::new(State::Opening));
@@ -100,12 +94,12 @@ impl Channels {
     /// so many.
     pub(super) fn note_foreign(&mut self, id: ChannelId) -> bool {
         self.foreign.insert(id);
-        self.foreign.len() <= Self::MAX_FOREIGN
+        self.foreign.len() <= Limits::STREAMS
     }
 
     /// Takes in a channel that the other side opened, if there is room.
     pub(super) fn offer(&mut self, id: ChannelId) -> bool {
-        let has_room = self.incoming.len() < Self::MAX_INCOMING;
+        let has_room = self.incoming.len() < Limits::WAITING_STREAMS;
         if has_room {
             self.table.insert(id, Channel::new(State::Open));
             self.incoming.push_back(id);

@@ -35,28 +35,8 @@ mod targets;
 /// How long an offer waits for its answer: as long as the core does, and twice that.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a path may be searched for. One that exists is found in a few round trips; the rest of
-/// a swarm's 10 s is for the addresses to be dialed next.
-const PATH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long the set-up may take in all, once there is a path: a swarm waits no longer.
-const SETUP_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How long what was written may take to arrive when the connection is to be closed.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How many checks of the other side are kept until its answer is here, which they overtake. Dropped,
-/// they would be repeated 50 ms later.
-pub(super) const MAX_EARLY: usize = 8;
-
-/// The longest datagram that is taken: WebRTC keeps below what every path carries, and longer ones
-/// would only serve to fill the memory.
-pub(super) const MAX_DATAGRAM: usize = 1500;
-
-/// How much may be written ahead of acknowledgements at first, which is best on short paths, and at
-/// most, which fills a path of 10 MiB/s at 100 ms.
+/// How many bytes may be written ahead of acknowledgements at first, which is best on short paths.
 const MIN_WINDOW: usize = 128 * 1024;
-pub(super) const MAX_WINDOW: usize = 1024 * 1024;
 
 /// The label of the channel that makes a description name data channels at all (libp2p's
 /// specification "WebRTC"). It carries nothing.
@@ -199,11 +179,11 @@ impl Connection {
     }
 
     pub(super) fn handle_datagram(&mut self, now: Instant, pair: Pair, contents: &[u8]) {
-        if contents.len() > MAX_DATAGRAM {
+        if contents.len() > Limits::DATAGRAM_LEN {
             return;
         }
         if self.phase == Phase::Offered {
-            if self.early.len() < MAX_EARLY {
+            if self.early.len() < Limits::EARLY_CHECKS {
                 self.early.push(Datagram {
                     pair,
                     contents: contents.to_vec(),
@@ -333,7 +313,7 @@ impl Connection {
         match self.phase {
             Phase::Connected => {
                 self.phase = Phase::Closing;
-                self.phase_ends = now + CLOSE_TIMEOUT;
+                self.phase_ends = now + Limits::CLOSE_TIME;
                 self.tick(now);
             }
             Phase::Offered | Phase::Connecting { .. } => self.finish(Closed::Local),
@@ -438,7 +418,7 @@ impl Connection {
             Engine::IceConnectionStateChange(Ice::Connected | Ice::Completed) => {
                 if let Phase::Connecting { has_path: false } = self.phase {
                     self.phase = Phase::Connecting { has_path: true };
-                    self.phase_ends += SETUP_TIMEOUT - PATH_TIMEOUT;
+                    self.phase_ends += Limits::SETUP_TIME - Limits::PATH_TIME;
                 }
             }
             Engine::Connected if self.is_in_setup() => {

@@ -10,14 +10,7 @@ use std::{
 use libp2p::PeerId;
 
 use super::Key;
-
-/// How many unanswered transactions of one connection are remembered: more than a check of every pair of
-/// addresses has under way.
-const MAX_TRANSACTIONS: usize = 64;
-
-/// How many pairs of addresses lead to one connection: more than two hosts with a few addresses each
-/// use. A peer that shows itself at more is forgotten at the oldest.
-const MAX_PAIRS: usize = 16;
+use crate::config::Limits;
 
 const HEADER_LEN: usize = 20;
 
@@ -127,10 +120,10 @@ pub(super) struct Traces {
     /// Of those that were dialed by an address it is not known yet.
     peer: Option<PeerId>,
     ufrag: String,
-    /// Those that wait for an answer: at most [`MAX_TRANSACTIONS`].
+    /// Those that wait for an answer: at most [`Limits::TRANSACTIONS`].
     transactions: VecDeque<TransactionId>,
     answered: Option<TransactionId>,
-    /// At most [`MAX_PAIRS`].
+    /// At most [`Limits::PAIRS`].
     pairs: VecDeque<Pair>,
 }
 
@@ -203,7 +196,7 @@ impl Demux {
                 let asked = place(pair.1);
                 self.transactions.insert(transaction, (key, asked));
                 traces.transactions.push_back(transaction);
-                if traces.transactions.len() > MAX_TRANSACTIONS
+                if traces.transactions.len() > Limits::TRANSACTIONS
                     && let Some(oldest) = traces.transactions.pop_front()
                 {
                     self.transactions.remove(&oldest);
@@ -219,7 +212,7 @@ impl Demux {
                 }
                 self.pairs.insert(pair, (key, traces.peer));
                 traces.pairs.push_back(pair);
-                if traces.pairs.len() > MAX_PAIRS
+                if traces.pairs.len() > Limits::PAIRS
                     && let Some(oldest) = traces.pairs.pop_front()
                 {
                     self.remove_pair(key, &oldest);

@@ -5,22 +5,12 @@
 
 use std::ops::RangeInclusive;
 
-use crate::config::Limits;
 use str0m::{Candidate, CandidateKind, net::Protocol};
 
 use super::surroundings::Nearness;
+use crate::config::Limits;
 
 const PREFIX: &str = "a=candidate:";
-
-/// The longest description, in bytes: without candidates none is longer than 1 KiB, and this has room for 50 usual
-/// ones, more than a browser on a host with many interfaces names.
-const MAX_LEN: usize = 8 * 1024;
-
-/// The most lines of one: some 20 and those 50, and half as many again.
-const MAX_LINES: usize = 128;
-
-/// The longest candidate, in bytes: twice what a browser says of one with two IPv6 addresses.
-const MAX_CANDIDATE_LEN: usize = 512;
 
 /// How long the two secrets of ICE may be (RFC 8839, section 5.4). With its own half and a colon in between, the
 /// engine writes the name into each check, and panics if that makes more than 128 bytes; nobody's is longer than
@@ -62,7 +52,8 @@ const MAX_RELAYED: usize = 2;
 /// Reads a description of the other end: what of it is for the engine, and its candidates. `None` if it is of
 /// anything but data channels, or such as none is.
 pub(super) fn read(sdp: &str) -> Option<(String, Vec<Candidate>)> {
-    let is_small = sdp.len() <= MAX_LEN && sdp.lines().count() <= MAX_LINES;
+    let is_small =
+        sdp.len() <= Limits::DESCRIPTION_LEN && sdp.lines().count() <= Limits::DESCRIPTION_LINES;
     if !is_small || !sdp.lines().all(is_plain) {
         return None;
     }
@@ -149,7 +140,7 @@ fn families_in_turn<'a>(
 
 /// Reads a candidate as it travels. Names (`*.local`) and TCP are skipped.
 pub(super) fn candidate(line: &str) -> Option<Candidate> {
-    if line.len() > MAX_CANDIDATE_LEN {
+    if line.len() > Limits::CANDIDATE_LEN {
         return None;
     }
     let line = line.strip_prefix("a=").unwrap_or(line);

@@ -4,11 +4,13 @@
 //! request that is no longer, and only who answers that gets a connection.
 
 use std::{
-    collections::{HashSet, VecDeque},
-    net::SocketAddr,
-    time::{Duration, Instant},
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+    time::Instant,
 };
 
+#[cfg(any(test, fuzzing))]
+use ::stun::message::BINDING_SUCCESS;
 use ::stun::{
     agent::TransactionId,
     attributes::{ATTR_ICE_CONTROLLED, ATTR_PRIORITY, ATTR_USERNAME, RawAttribute},
@@ -25,7 +27,10 @@ use super::{
     demux::{self, Kind, Pair},
     stun::decode,
 };
-use crate::{config::Limits, reach::Reach};
+use crate::{
+    config::Limits,
+    reach::{Reach, host_of},
+};
 
 /// What every name begins with, as user and as password.
 const PREFIX: &str = "libp2p+webrtc+v1/";
@@ -34,12 +39,6 @@ const PREFIX: &str = "libp2p+webrtc+v1/";
 /// and no more, for `is` panics at a user name of more than 128 bytes (`stun_client_binding_request`).
 const RANDOM_LEN: usize = 24;
 
-/// How long a source may take to answer: longer than any path.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How often one is asked within that time, for requests and answers are lost.
-const MAX_ASKED: u8 = 3;
-
 /// What the one who is asked for a nomination is told of our address: that it is a host's (RFC 8445, section 5.1.2).
 const PRIORITY: u32 = 2_130_706_431;
 
@@ -47,8 +46,9 @@ const PRIORITY: u32 = 2_130_706_431;
 pub(super) struct Strangers {
     /// Whether there are to be no more. Those who are there may still show themselves at another address.
     is_closed: bool,
-    /// Their connections in set-up, at most [`Limits::DIRECT_SETUPS`].
-    setups: HashSet<Key>,
+    /// Their connections, until it is proven who they are, and which host has them: at most [`Limits::DIRECT_SETUPS`], and
+    /// [`Limits::DIRECT_SETUPS_A_HOST`].
+    setups: HashMap<Key, IpAddr>,
     /// Who is asked and has not answered yet, the oldest first, at most [`Limits::DIRECT_SOURCES`].
     sources: VecDeque<Source>,
 }
@@ -65,13 +65,12 @@ struct Source {
 }
 
 impl Strangers {
-    /// A set-up is over.
-    pub(super) fn on_set_up(&mut self, key: Key) {
-        self.setups.remove(&key);
-    }
-
-    fn has_room(&self) -> bool {
-        !self.is_closed && self.setups.len() < Limits::DIRECT_SETUPS
+    fn has_room(&self, ip: IpAddr) -> bool {
+        let host = host_of(ip);
+        let its = self.setups.values().filter(|of| **of == host);
+        !self.is_closed
+            && self.setups.len() < Limits::DIRECT_SETUPS
+            && its.count() < Limits::DIRECT_SETUPS_A_HOST
     }
 
     /// What to ask the source of `request`, if it is to be asked.
@@ -88,7 +87,7 @@ impl Strangers {
         let times = known.as_ref().map_or(0, |it| it.times);
         let transaction = TransactionId::new();
         let question = question(&name, transaction)?;
-        if times >= MAX_ASKED || question.len() > request.len() {
+        if times >= Limits::DIRECT_QUESTIONS || question.len() > request.len() {
             return None;
         }
         let source = Source {
@@ -97,7 +96,9 @@ impl Strangers {
             request: request.to_vec(),
             asked: transaction.0,
             times: times + 1,
-            until: known.as_ref().map_or(now + PATIENCE, |it| it.until),
+            until: known
+                .as_ref()
+                .map_or(now + Limits::DIRECT_QUESTION_TIME, |it| it.until),
         };
         match known {
             Some(known) => *known = source,
@@ -131,6 +132,18 @@ impl Strangers {
     #[cfg(any(test, fuzzing))]
     pub(super) fn is_empty(&self) -> bool {
         self.setups.is_empty()
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn assert_bounded(&self) {
+        let hosts: HashMap<_, usize> =
+            self.setups.values().fold(HashMap::new(), |mut hosts, it| {
+                *hosts.entry(it).or_default() += 1;
+                hosts
+            });
+        assert!(hosts.values().all(|it| *it <= Limits::DIRECT_SETUPS_A_HOST));
+        assert!(self.setups.len() <= Limits::DIRECT_SETUPS);
+        assert!(self.sources.len() <= Limits::DIRECT_SOURCES);
     }
 }
 
@@ -172,6 +185,12 @@ impl Endpoint {
         Some((connection.noise.take()?, ours, theirs))
     }
 
+    /// Who dialed an address of ours has proven who it is, or is gone.
+    pub(in super::super) fn on_proven(&mut self, key: Key) {
+        let strangers = self.strangers.as_mut();
+        strangers.map(|strangers| strangers.setups.remove(&key));
+    }
+
     /// Sees to datagrams of those who have not shown yet that they are where they seem to be. Whether this was
     /// one.
     pub(super) fn meet(
@@ -190,7 +209,7 @@ impl Endpoint {
                 if known.is_some_and(|key| self.demux.is_known(&pair, key)) {
                     return false;
                 }
-                let has_room = known.is_some() || strangers.has_room();
+                let has_room = known.is_some() || strangers.has_room(pair.1.ip());
                 let question = has_room.then(|| strangers.ask(now, pair, datagram));
                 if let Some(contents) = question.flatten() {
                     let (source, destination) = pair;
@@ -216,11 +235,17 @@ impl Endpoint {
     fn admit(&mut self, now: Instant, pair: Pair, source: Source) {
         let known = self.demux.of_user(&source.name);
         // Many may have been asked while there was room for one.
-        let has_room = self.strangers.as_ref().is_some_and(Strangers::has_room);
+        let has_room = |it: &Strangers| it.has_room(pair.1.ip());
+        let has_room = self.strangers.as_ref().is_some_and(has_room);
         let make = || has_room.then(|| self.make_direct(now, &source.name, None));
         let Some(key) = known.or_else(make) else {
             return;
         };
+        if known.is_none()
+            && let Some(strangers) = &mut self.strangers
+        {
+            strangers.setups.insert(key, host_of(pair.1.ip()));
+        }
         self.with(now, key, |connection| {
             connection.show(now, pair, &source.request)
         });
@@ -244,8 +269,6 @@ impl Endpoint {
         let key = ingredients.key;
         let connection = Connection::direct(now, ingredients, credentials, dialed);
         self.connections.insert(key, connection);
-        let strangers = self.strangers.as_mut().filter(|_| dialed.is_none());
-        strangers.map(|strangers| strangers.setups.insert(key));
         self.with(now, key, |connection| connection.handle_timeout(now));
         key
     }
@@ -289,6 +312,22 @@ pub(super) fn question(name: &str, transaction: TransactionId) -> Option<Vec<u8>
             attribute(ATTR_USERNAME, format!("{name}:{name}").into()),
             attribute(ATTR_PRIORITY, PRIORITY.to_be_bytes().into()),
             attribute(ATTR_ICE_CONTROLLED, rand::rng().random::<[u8; 8]>().into()),
+            Box::new(key),
+            Box::new(FINGERPRINT),
+        ])
+        .ok()?;
+    Some(message.raw)
+}
+
+/// What the user of this name answers to a question.
+#[cfg(any(test, fuzzing))]
+pub(super) fn answer(name: &str, asked: &[u8]) -> Option<Vec<u8>> {
+    let mut message = Message::new();
+    let key = MessageIntegrity::new_short_term_integrity(name.to_owned());
+    message
+        .build(&[
+            Box::new(decode(asked)?.transaction_id),
+            Box::new(BINDING_SUCCESS),
             Box::new(key),
             Box::new(FINGERPRINT),
         ])

@@ -7,7 +7,8 @@ use std::{
 
 use str0m::{Rtc, RtcConfig, config::DtlsCert};
 
-use super::{Endpoint, connection, guard};
+use super::{Endpoint, guard};
+use crate::config::Limits;
 
 /// How long a check of a path is unanswered when it is repeated for the first time; each next time it is
 /// twice as long. A router drops the check that comes before its own host has sent one, and the next would
@@ -15,9 +16,6 @@ use super::{Endpoint, connection, guard};
 /// congestion, for which it is enough that there are 50 ms between any two checks of a connection (section
 /// 14.2).
 const FIRST_REPETITION: Duration = Duration::from_millis(50);
-
-/// The longest message: libp2p's framing makes none above 16 KiB, and others may be less exact.
-const MAX_MESSAGE_SIZE: u32 = 64 * 1024;
 
 /// What a connection shows to the other end. `None` if there is no randomness.
 pub(in super::super) fn generate_certificate() -> Option<DtlsCert> {
@@ -41,8 +39,8 @@ impl Endpoint {
             .set_fingerprint_verification(expects_certificate)
             .set_crypto_provider(self.crypto.clone())
             .set_dtls_cert(self.certificate.clone())
-            .set_sctp_max_buffered_amount(connection::MAX_WINDOW)
-            .set_sctp_max_message_size(MAX_MESSAGE_SIZE)
+            .set_sctp_max_buffered_amount(Limits::UNACKNOWLEDGED)
+            .set_sctp_max_message_size(Limits::MESSAGE_LEN)
             .set_snap_enabled(true);
         config.set_initial_stun_rto(FIRST_REPETITION);
         Box::new(config.build(now))

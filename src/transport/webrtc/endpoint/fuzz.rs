@@ -2,7 +2,7 @@
 //! has damaged.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -10,6 +10,7 @@ use std::{
 use if_watch::IpNet;
 use libp2p::PeerId;
 
+pub use self::strangers::strangers;
 pub use super::association::fuzz::association;
 use super::{ChannelId, Endpoint, Event, Key};
 use crate::{
@@ -17,6 +18,8 @@ use crate::{
     script::Script,
     signaling::{Command, Notice, SetupId},
 };
+
+mod strangers;
 
 const PORT: u16 = 4000;
 
@@ -34,11 +37,17 @@ struct World {
     channels: Vec<(usize, Key, ChannelId)>,
     /// What becomes of the next signals and datagrams.
     fates: VecDeque<u8>,
+    /// What somebody else was sent last, by where that is.
+    sent: HashMap<SocketAddr, Vec<u8>>,
 }
 
 /// Sets up connections by signals and over datagrams that nobody vouches for. Whatever comes, nothing is left in
 /// the end.
 pub fn setup(bytes: &[u8]) {
+    play(bytes, World::act);
+}
+
+fn play(bytes: &[u8], act: impl Fn(&mut World, &mut Script<'_>) -> Option<()>) {
     let mut script = Script(bytes);
     let (Some(one), Some(other)) = (Endpoint::new(), Endpoint::new()) else {
         return;
@@ -51,6 +60,7 @@ pub fn setup(bytes: &[u8]) {
         connections: Vec::new(),
         channels: Vec::new(),
         fates: VecDeque::new(),
+        sent: HashMap::new(),
     };
     for n in 0..2 {
         let network = IpNet::new(address(n).ip(), 24).unwrap();
@@ -58,7 +68,7 @@ pub fn setup(bytes: &[u8]) {
         world.ends[n].serve_stun(PORT);
     }
     for _ in 0..MAX_OPERATIONS {
-        if world.act(&mut script).is_none() {
+        if act(&mut world, &mut script).is_none() {
             break;
         }
         world.settle();
@@ -108,21 +118,24 @@ impl World {
                 let dialed = self.ends[n].dial(&self.peers[1 - n]);
                 self.connections.extend(dialed.map(|key| (n, key)));
             }
-            _ => {
-                let bytes = script.bytes()?;
-                for key in self.ends[n].keys() {
-                    if let Some(channel) = self.ends[n].open(now, key) {
-                        self.ends[n].write(now, key, channel, bytes);
-                        self.channels.push((n, key, channel));
-                    }
-                    while let Some(channel) = self.ends[n].accept(key) {
-                        self.ends[n].read(now, key, channel, &mut [0; 100]);
-                        self.channels.push((n, key, channel));
-                    }
-                }
-            }
+            _ => self.talk(n, script.bytes()?),
         }
         Some(())
+    }
+
+    /// Reads what has come over new channels, and writes to another one.
+    fn talk(&mut self, n: usize, bytes: &[u8]) {
+        let now = self.now;
+        for key in self.ends[n].keys() {
+            if let Some(channel) = self.ends[n].open(now, key) {
+                self.ends[n].write(now, key, channel, bytes);
+                self.channels.push((n, key, channel));
+            }
+            while let Some(channel) = self.ends[n].accept(key) {
+                self.ends[n].read(now, key, channel, &mut [0; 100]);
+                self.channels.push((n, key, channel));
+            }
+        }
     }
 
     /// The newest set-up, as this end calls it.
@@ -148,10 +161,12 @@ impl World {
         while let Some(transmit) = self.ends[n].poll_transmit() {
             speaks = true;
             let datagrams = suffer(self.fates.pop_front(), transmit.contents);
-            if transmit.destination == address(1 - n) {
-                for datagram in datagrams {
-                    let (to, from) = (transmit.destination, address(n));
+            for datagram in datagrams {
+                let (to, from) = (transmit.destination, address(n));
+                if to == address(1 - n) {
                     self.ends[1 - n].handle_datagram(self.now, to, from, &datagram);
+                } else {
+                    self.sent.insert(to, datagram);
                 }
             }
         }
@@ -159,7 +174,9 @@ impl World {
             speaks = true;
             match event {
                 Event::Notice(notice) => self.pass(n, notice),
-                Event::Incoming { key, .. } => self.connections.push((n, key)),
+                Event::Incoming { key, .. } | Event::Stranger { key } => {
+                    self.connections.push((n, key));
+                }
                 _ => {}
             }
         }

@@ -7,11 +7,7 @@ use libp2p::PeerId;
 #[cfg(doc)]
 use super::Endpoint;
 use super::{ChannelId, Key};
-use crate::signaling::Notice;
-
-/// The most datagrams that wait for a socket. It takes more than a second of sending to get there;
-/// what comes then is lost, as it would be in the network.
-const MAX_TRANSMITS: usize = 16 * 1024;
+use crate::{config::Limits, signaling::Notice};
 
 /// How many addresses on TURN servers are remembered. A connection may still send from one for a moment when
 /// it is lost, which is not to leave from elsewhere.
@@ -125,8 +121,30 @@ impl Outputs {
     pub(super) fn send(&mut self, transmit: Transmit) {
         if self.relayed.contains(&transmit.source) {
             self.to_relay.push(transmit);
-        } else if self.transmits.len() < MAX_TRANSMITS {
+        } else if self.transmits.len() < Limits::WAITING_DATAGRAMS {
             self.transmits.push_back(transmit);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_datagrams_wait_for_a_socket() {
+        let most = Limits::WAITING_DATAGRAMS;
+        let address = "9.9.9.9:9".parse().unwrap();
+        for count in [most - 1, most, most + 1] {
+            let mut outputs = Outputs::default();
+            for _ in 0..count {
+                outputs.send(Transmit {
+                    source: address,
+                    destination: address,
+                    contents: Vec::new(),
+                });
+            }
+            assert_eq!(outputs.transmits.len(), count.min(most));
         }
     }
 }

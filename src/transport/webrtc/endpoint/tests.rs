@@ -12,7 +12,10 @@ use if_watch::IpNet;
 use libp2p::PeerId;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use super::{Candidate, ChannelId, Closed, Endpoint, Event, Key, Read, Status, Write, description};
+use super::{
+    Candidate, ChannelId, Closed, Endpoint, Event, Key, Read, Status, TIMER_SLACK, Write,
+    description,
+};
 use crate::{
     event::NatMapping,
     reach::Reach,

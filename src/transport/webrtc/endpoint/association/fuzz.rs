@@ -1,6 +1,6 @@
 //! Whatever packets a fuzzer thinks of, in both directions.
 
-use super::{chunks::HEADER, resets::*, sample, *};
+use super::{chunks::HEADER, sample, *};
 use crate::script::Script;
 
 /// More operations than this add nothing but time.
@@ -74,10 +74,13 @@ fn assert_whole(packet: &[u8]) {
 
 fn assert_bounded(association: &Association) {
     let waiting = association.resets.waiting.iter().map(|it| it.packet.len());
-    assert!(association.ahead.len() <= AHEAD);
-    assert!(association.streams.len() <= OURS + FOREIGN + UNINVITED);
+    assert!(association.ahead.len() <= Limits::SCTP_AHEAD);
+    assert!(
+        association.streams.len()
+            <= Limits::SCTP_OURS + Limits::SCTP_STREAMS + Limits::SCTP_UNINVITED
+    );
     assert!(association.streams.is_sorted_by_key(|stream| stream.id));
-    assert!(waiting.sum::<usize>() <= WAITING);
-    assert!(association.resets.made.len() <= RESETS && association.rests.is_empty());
-    assert!(association.small <= HELD || association.violation().is_some());
+    assert!(waiting.sum::<usize>() <= Limits::SCTP_WAITING);
+    assert!(association.resets.made.len() <= Limits::SCTP_RESETS && association.rests.is_empty());
+    assert!(association.small <= Limits::SCTP_HELD || association.violation().is_some());
 }

@@ -3,16 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::{FOREIGN, Violation, chunks::Reset, is_after};
-
-/// How many resets of our own, and of how many streams, may wait for the other side to answer those before. An
-/// implementation that resets a stream at a time closes a thousand at once. Further requests are dropped, and come again.
-pub(in super::super) const RESETS: usize = 1024;
-pub(in super::super) const RESET_STREAMS: usize = FOREIGN;
-
-/// How many bytes of requests may wait for what was sent before them: 600 of one stream, or eight of as many as fit
-/// into a packet. Others are dropped, and come again.
-pub(in super::super) const WAITING: usize = 16 * 1024;
+use super::{Violation, chunks::Reset, is_after};
+use crate::config::Limits;
 
 /// A request on its way to the engine, or what has to stay behind one: who knows that a reset is done uses the stream
 /// anew, and the request would reset it again.
@@ -65,7 +57,7 @@ impl Resets {
         }
         let waiting: usize = self.waiting.iter().map(|it| it.packet.len()).sum();
         let may_ask = request.is_none() || self.may_reset();
-        if may_ask && waiting + packet.len() <= WAITING {
+        if may_ask && waiting + packet.len() <= Limits::SCTP_WAITING {
             self.waiting.push_back(Waiting {
                 request,
                 packet,
@@ -110,7 +102,7 @@ impl Resets {
         let (count, streams) = requests
             .chain(made)
             .fold((0, 0), |(count, sum), streams| (count + 1, sum + streams));
-        count < RESETS && streams < RESET_STREAMS
+        count < Limits::SCTP_RESETS && streams < Limits::SCTP_RESET_STREAMS
     }
 
     /// The engine has answered a request. The streams that are reset now, if it was not before.

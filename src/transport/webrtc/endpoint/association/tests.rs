@@ -1,6 +1,6 @@
 //! Each bound, from both sides, and what is sound.
 
-use super::{resets::*, sample::*, *};
+use super::{sample::*, *};
 
 const HEADER: [u8; 8] = [0x13, 0x88, 0x13, 0x88, 1, 2, 3, 4];
 const PASS: Result<Verdict, Violation> = Ok(Verdict::Pass);
@@ -171,28 +171,39 @@ fn fragments_are_of_one_message() {
 
 #[test]
 fn data_may_be_so_far_ahead() {
-    for (place, verdict) in [(AHEAD - 2, PASS), (AHEAD - 1, PASS), (AHEAD, DROP)] {
+    for (place, verdict) in [
+        (Limits::SCTP_AHEAD - 2, PASS),
+        (Limits::SCTP_AHEAD - 1, PASS),
+        (Limits::SCTP_AHEAD, DROP),
+    ] {
         let mut association = Association::default();
         assert_eq!(association.get(&[data(TSN, (0, 0), WHOLE, b"x")]), PASS);
         association.put(sack(TSN.wrapping_sub(1), CREDIT, &[(1, 1)]));
         let far = data(at(place), (0, 1), WHOLE, b"x");
         assert_eq!(association.get(&[far]), verdict, "{place}");
-        assert!(association.ahead.len() <= AHEAD);
+        assert!(association.ahead.len() <= Limits::SCTP_AHEAD);
     }
 }
 
 #[test]
 fn the_first_may_come_so_much_later() {
-    for (late, verdict) in [(AHEAD - 2, PASS), (AHEAD - 1, PASS), (AHEAD, DROP)] {
+    for (late, verdict) in [
+        (Limits::SCTP_AHEAD - 2, PASS),
+        (Limits::SCTP_AHEAD - 1, PASS),
+        (Limits::SCTP_AHEAD, DROP),
+    ] {
         let mut association = Association::default();
         assert_eq!(
             association.get(&[data(at(late), (0, 1), WHOLE, b"x")]),
             PASS
         );
         assert_eq!(association.get(&[data(TSN, (0, 0), WHOLE, b"x")]), verdict);
-        assert!(association.ahead.len() <= AHEAD);
+        assert!(association.ahead.len() <= Limits::SCTP_AHEAD);
     }
-    for (late, violation) in [(AHEAD - 1, None), (AHEAD, Some(Violation::FarAhead))] {
+    for (late, violation) in [
+        (Limits::SCTP_AHEAD - 1, None),
+        (Limits::SCTP_AHEAD, Some(Violation::FarAhead)),
+    ] {
         let mut association = Association::default();
         assert_eq!(
             association.get(&[data(at(late), (0, 1), WHOLE, b"x")]),
@@ -227,16 +238,19 @@ fn hoard(len: usize, most: usize) -> usize {
 fn so_many_small_chunks_may_be_unread() {
     // A thousand of them are not noticed, for they are so few bytes.
     let unnoticed = LEFT as usize + 1;
-    assert_eq!(hoard(1, 20_000), HELD + unnoticed);
-    let longest = usize::from(SMALL) - 1;
-    assert_eq!(hoard(longest, 20_000), HELD + LEFT as usize / longest + 1);
+    assert_eq!(hoard(1, 20_000), Limits::SCTP_HELD + unnoticed);
+    let longest = usize::from(Limits::SCTP_SMALL) - 1;
+    assert_eq!(
+        hoard(longest, 20_000),
+        Limits::SCTP_HELD + LEFT as usize / longest + 1
+    );
     assert_eq!(hoard(longest + 1, 20_000), 20_000);
 }
 
 #[test]
 fn what_is_read_is_not_held() {
     let mut association = Association::default();
-    for n in 0..3 * HELD {
+    for n in 0..3 * Limits::SCTP_HELD {
         let chunk = data(at(n), (0, n as u16), WHOLE, b"x");
         assert_eq!(association.get(&[chunk]), PASS);
         association.on_idle();
@@ -246,7 +260,11 @@ fn what_is_read_is_not_held() {
 
 #[test]
 fn a_message_may_have_so_many_fragments() {
-    for count in [FRAGMENTS - 1, FRAGMENTS, FRAGMENTS + 1] {
+    for count in [
+        Limits::SCTP_FRAGMENTS - 1,
+        Limits::SCTP_FRAGMENTS,
+        Limits::SCTP_FRAGMENTS + 1,
+    ] {
         let mut association = Association::default();
         for n in 0..count {
             let flags = match n {
@@ -254,21 +272,25 @@ fn a_message_may_have_so_many_fragments() {
                 _ if n == count - 1 => LAST,
                 _ => 0,
             };
-            let chunk = data(at(n), (0, 0), flags, &[0; 300]);
+            let chunk = data(at(n), (0, 0), flags, &[0; 200]);
             assert_eq!(association.get(&[chunk]), PASS);
         }
         association.put(sack(at(count - 1), 0, &[]));
         let is_over = association.violation() == Some(Violation::TooManyFragments);
-        assert_eq!(is_over, count > FRAGMENTS);
+        assert_eq!(is_over, count > Limits::SCTP_FRAGMENTS);
     }
 }
 
 #[test]
 fn the_other_side_may_have_so_many_streams() {
-    for count in [FOREIGN - 1, FOREIGN, FOREIGN + 1] {
+    for count in [
+        Limits::SCTP_STREAMS - 1,
+        Limits::SCTP_STREAMS,
+        Limits::SCTP_STREAMS + 1,
+    ] {
         let mut association = Association::default();
         let used = association.use_streams(TSN, even(count));
-        let expected = match count <= FOREIGN {
+        let expected = match count <= Limits::SCTP_STREAMS {
             true => Ok(at(count)),
             false => Err(Violation::TooManyStreams),
         };
@@ -278,11 +300,15 @@ fn the_other_side_may_have_so_many_streams() {
 
 #[test]
 fn the_other_side_may_use_so_many_of_ours() {
-    for count in [UNINVITED - 1, UNINVITED, UNINVITED + 1] {
+    for count in [
+        Limits::SCTP_UNINVITED - 1,
+        Limits::SCTP_UNINVITED,
+        Limits::SCTP_UNINVITED + 1,
+    ] {
         let mut association = Association::default();
         association.set_client(true);
         let used = association.use_streams(TSN, even(count));
-        assert_eq!(used.is_ok(), count <= UNINVITED);
+        assert_eq!(used.is_ok(), count <= Limits::SCTP_UNINVITED);
         // It is invited to those that we open.
         let mut association = Association::default();
         association.set_client(true);
@@ -295,13 +321,17 @@ fn the_other_side_may_use_so_many_of_ours() {
 
 #[test]
 fn we_may_have_so_many_streams() {
-    for count in [OURS - 1, OURS, OURS + 1] {
+    for count in [
+        Limits::SCTP_OURS - 1,
+        Limits::SCTP_OURS,
+        Limits::SCTP_OURS + 1,
+    ] {
         let mut association = Association::default();
         for n in 0..count {
             association.put(open(n as u32, 2 * n as u16 + 1));
             association.put(open(n as u32, 2 * n as u16 + 1)); // again
         }
-        let violation = (count > OURS).then_some(Violation::TooManyStreams);
+        let violation = (count > Limits::SCTP_OURS).then_some(Violation::TooManyStreams);
         assert_eq!(association.violation(), violation);
     }
 }
@@ -311,10 +341,16 @@ fn a_stream_that_is_reset_can_be_used_again_and_counts_no_more() {
     let mut association = Association::default();
     let mut tsn = TSN;
     for number in 0..5 {
-        tsn = association.use_streams(tsn, even(FOREIGN)).unwrap();
+        tsn = association
+            .use_streams(tsn, even(Limits::SCTP_STREAMS))
+            .unwrap();
         let last_tsn = tsn.wrapping_sub(1);
         // A packet takes some 700.
-        for (n, some) in even(FOREIGN).collect::<Vec<_>>().chunks(700).enumerate() {
+        for (n, some) in even(Limits::SCTP_STREAMS)
+            .collect::<Vec<_>>()
+            .chunks(700)
+            .enumerate()
+        {
             let number = number * 10 + n as u32;
             let request = reset((number, 0), last_tsn, some.iter().copied());
             assert_eq!(association.get(std::slice::from_ref(&request)), DROP);
@@ -404,28 +440,28 @@ fn a_reset_that_is_refused_resets_nothing() {
 fn so_many_resets_may_be_unanswered() {
     let mut association = Association::default();
     let mut tsn = TSN;
-    for number in 0..=RESETS {
+    for number in 0..=Limits::SCTP_RESETS {
         tsn = association.use_streams(tsn, [0]).unwrap();
         association
             .get(&[reset((number as u32, 0), tsn.wrapping_sub(1), [0])])
             .unwrap();
         assert_eq!(
             association.polled().len(),
-            usize::from(number < RESETS),
+            usize::from(number < Limits::SCTP_RESETS),
             "{number}"
         );
         association.put(response(number as u32, 1));
     }
     // The first is answered, for the second is sent.
     association.put(reset((1, 1), 0, [0]));
-    let again = reset((RESETS as u32, 0), tsn.wrapping_sub(1), [0]);
+    let again = reset((Limits::SCTP_RESETS as u32, 0), tsn.wrapping_sub(1), [0]);
     association.get(&[again]).unwrap();
     assert_eq!(association.polled().len(), 1);
 }
 
 #[test]
 fn so_many_streams_may_be_in_resets_that_are_unanswered() {
-    for first in [RESET_STREAMS - 1, RESET_STREAMS] {
+    for first in [Limits::SCTP_RESET_STREAMS - 1, Limits::SCTP_RESET_STREAMS] {
         let mut association = Association::default();
         let tsn = association.use_streams(TSN, even(first)).unwrap();
         for (number, some) in even(first).collect::<Vec<_>>().chunks(700).enumerate() {
@@ -444,7 +480,7 @@ fn so_many_streams_may_be_in_resets_that_are_unanswered() {
             .unwrap();
         assert_eq!(
             association.polled().len(),
-            usize::from(first < RESET_STREAMS)
+            usize::from(first < Limits::SCTP_RESET_STREAMS)
         );
     }
 }
@@ -453,7 +489,7 @@ fn so_many_streams_may_be_in_resets_that_are_unanswered() {
 fn so_many_bytes_of_requests_wait() {
     let mut association = Association::default();
     let of = |n| packet(&HEADER, &[reset((n, 0), TSN, [0])]).len();
-    let count = WAITING / of(0);
+    let count = Limits::SCTP_WAITING / of(0);
     for n in 0..=count {
         association.get(&[reset((n as u32, 0), TSN, [0])]).unwrap();
         assert_eq!(association.resets.waiting.len(), count.min(n + 1));
@@ -529,9 +565,9 @@ fn a_packet_has_one_of_each_that_is_not_data() {
 #[test]
 fn a_handshake_takes_so_many_packets_and_comes_first() {
     let mut association = Association::default();
-    for n in 0..=HANDSHAKE {
+    for n in 0..=Limits::SCTP_HANDSHAKE {
         let verdict = association.get(&[init(n as u32)]);
-        assert_eq!(verdict == PASS, n < HANDSHAKE);
+        assert_eq!(verdict == PASS, n < Limits::SCTP_HANDSHAKE);
     }
     for is_ours in [true, false] {
         let mut association = Association::default();

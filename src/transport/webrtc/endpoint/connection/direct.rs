@@ -8,8 +8,9 @@ use str0m::{Candidate, IceCreds, channel::ChannelConfig, config};
 
 use super::{
     super::demux::{Pair, place},
-    Connection, Ingredients, PATH_TIMEOUT, Phase, Role,
+    Connection, Ingredients, Phase, Role,
 };
+use crate::config::Limits;
 
 /// SCTP's number of the channel over which both ends prove who they are.
 const NOISE_STREAM: u16 = 0;
@@ -29,7 +30,7 @@ impl Connection {
         };
         let mut connection = Self::new(now, role, ingredients);
         connection.phase = Phase::Connecting { has_path: false };
-        connection.phase_ends = now + PATH_TIMEOUT;
+        connection.phase_ends = now + Limits::PATH_TIME;
         connection.is_held = is_dialer;
         // The engine wants to expect one also where it is not to look at it.
         let (target, expected) = dialed.unzip();

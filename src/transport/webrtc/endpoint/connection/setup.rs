@@ -1,7 +1,6 @@
 //! How a connection is set up: the descriptions of both ends, and their addresses. Nothing is sent to
 //! an address before the other side has described itself.
 
-use crate::config::Limits;
 use std::time::Instant;
 
 use str0m::{
@@ -12,8 +11,9 @@ use str0m::{
 
 use super::{
     super::{Closed, demux::place, description, surroundings::Surroundings},
-    Connection, INIT_LABEL, Ingredients, PATH_TIMEOUT, Phase, Role,
+    Connection, INIT_LABEL, Ingredients, Phase, Role,
 };
+use crate::config::Limits;
 
 /// SCTP's number of that channel: agreed beforehand, so that nothing is sent for it, and far from
 /// those that are counted up.
@@ -95,7 +95,7 @@ impl Connection {
             return self.finish(Closed::Protocol);
         };
         self.phase = Phase::Connecting { has_path: false };
-        self.phase_ends = now + PATH_TIMEOUT;
+        self.phase_ends = now + Limits::PATH_TIME;
         self.add_remote_candidates(candidates, around);
         self.tick(now);
     }

@@ -1,15 +1,15 @@
 //! The streams of a connection: what is read and written, who waits, and what of it makes the other
 //! side wait. How the connection lives and ends is not its business.
 
-use crate::config::Limits;
 use std::time::{Duration, Instant};
 
 use str0m::channel::{ChannelConfig, ChannelId};
 
 use super::{
     super::{Event, Outputs, Read, Write, channels::State, demux::Demux},
-    Connection, MAX_WINDOW,
+    Connection,
 };
+use crate::config::Limits;
 
 /// How many datagrams that were held back are taken in at a time.
 const BACKLOG_BATCH: usize = 16;
@@ -165,7 +165,7 @@ impl Connection {
         }
         let since = self.blocked_since.take();
         if since.is_some_and(|since| now.saturating_duration_since(since) > LONG_PATH) {
-            self.window = MAX_WINDOW.min(2 * self.window);
+            self.window = Limits::UNACKNOWLEDGED.min(2 * self.window);
         }
         let key = self.key;
         for channel in self.channels.unblock() {

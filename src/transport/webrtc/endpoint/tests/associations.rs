@@ -13,10 +13,9 @@ use str0m::{
 };
 
 use super::*;
-use crate::transport::webrtc::endpoint::association::{
-    AHEAD, FOREIGN, FRAGMENTS, HELD, UNINVITED,
-    resets::RESETS,
-    sample::{self, FIRST, FORWARD_TSN, WHOLE},
+use crate::{
+    config::Limits,
+    transport::webrtc::endpoint::association::sample::{self, FIRST, FORWARD_TSN, WHOLE},
 };
 
 /// Has a chunk acknowledged at once (RFC 9260, section 3.3.1).
@@ -30,6 +29,8 @@ const SMALL_CHUNKS: usize = 50;
 struct Strings {
     /// Whether its engine neither sends nor receives any more.
     is_puppet: bool,
+    /// Whether it does not hear what comes.
+    is_deaf: bool,
     to_send: VecDeque<Vec<u8>>,
     sent: Vec<Vec<u8>>,
     received: Vec<Vec<u8>>,
@@ -64,7 +65,10 @@ impl DtlsInstance for Puppet {
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
+        match self.1.lock().unwrap().is_deaf {
+            true => Ok(()),
+            false => self.0.handle_packet(packet),
+        }
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
@@ -124,16 +128,22 @@ struct Siege {
     channel: ChannelId,
 }
 
+/// The first end is a puppet.
+fn theatre() -> (Lab, Arc<Mutex<Strings>>) {
+    let mut lab = Lab::new(1);
+    let strings = Arc::new(Mutex::new(Strings::default()));
+    let crypto = str0m::crypto::from_feature_flags();
+    let puppeteer = Puppeteer(crypto.dtls_provider, strings.clone());
+    lab.ends[0].endpoint.crypto = Arc::new(CryptoProvider {
+        dtls_provider: Box::leak(Box::new(puppeteer)),
+        ..crypto
+    });
+    (lab, strings)
+}
+
 impl Siege {
     fn new() -> Self {
-        let mut lab = Lab::new(1);
-        let strings = Arc::new(Mutex::new(Strings::default()));
-        let crypto = str0m::crypto::from_feature_flags();
-        let puppeteer = Puppeteer(crypto.dtls_provider, strings.clone());
-        lab.ends[0].endpoint.crypto = Arc::new(CryptoProvider {
-            dtls_provider: Box::leak(Box::new(puppeteer)),
-            ..crypto
-        });
+        let (mut lab, strings) = theatre();
         lab.delay = Duration::from_micros(10)..Duration::from_micros(20);
         let (enemy, us) = lab.connect(0, 1).unwrap();
         let writer = lab.open(0, enemy);
@@ -282,7 +292,7 @@ fn resets_that_are_never_answered_are_kept_in_bounds() {
     let mut siege = Siege::new();
     let begin = Instant::now();
     let id = siege.stream.0 + 2;
-    for _ in 0..RESETS + 50 {
+    for _ in 0..Limits::SCTP_RESETS + 50 {
         let chunk = siege.data(id, 0, WHOLE | AT_ONCE, b"x");
         let request = siege.reset([id]);
         siege.send(&[chunk, request]);
@@ -292,7 +302,7 @@ fn resets_that_are_never_answered_are_kept_in_bounds() {
     // The first of ours is sent, and the others wait for its answer.
     let results = siege.results();
     assert!(results.iter().all(|result| *result == 1));
-    assert_eq!(results.len(), RESETS + 1);
+    assert_eq!(results.len(), Limits::SCTP_RESETS + 1);
 }
 
 #[test]
@@ -303,7 +313,7 @@ fn a_reset_that_cannot_be_done_yet_is_not_begun() {
     let stream = siege.stream.0;
     let request = siege.reset([stream]);
     siege.send(&[request]);
-    let flood = siege.flood(AHEAD - SMALL_CHUNKS, |siege, n| {
+    let flood = siege.flood(Limits::SCTP_AHEAD - SMALL_CHUNKS, |siege, n| {
         siege.data(stream, 2 + n as u16, WHOLE, b"x")
     });
     assert_eq!(flood, None);
@@ -318,7 +328,7 @@ fn a_reset_that_cannot_be_done_yet_is_not_begun() {
 fn messages_that_cannot_be_read_end_it() {
     let mut siege = Siege::new();
     let id = siege.stream.0 + 2;
-    let flood = siege.flood(3 * HELD / 2, |siege, n| {
+    let flood = siege.flood(3 * Limits::SCTP_HELD / 2, |siege, n| {
         siege.data(id, 1 + n as u16, WHOLE, b"x")
     });
     assert!(flood.is_some());
@@ -330,7 +340,7 @@ fn messages_on_a_stream_that_we_have_closed_end_it() {
     let (channel, (stream, number)) = (siege.channel, siege.stream);
     siege.lab.release_channel(1, siege.us, channel);
     siege.lab.run(SECOND);
-    let flood = siege.flood(3 * HELD / 2, |siege, n| {
+    let flood = siege.flood(3 * Limits::SCTP_HELD / 2, |siege, n| {
         siege.data(stream, number + n as u16, WHOLE, b"x")
     });
     assert!(flood.is_some());
@@ -340,7 +350,7 @@ fn messages_on_a_stream_that_we_have_closed_end_it() {
 fn a_message_in_crumbs_ends_it() {
     let mut siege = Siege::new();
     let id = siege.stream.0 + 2;
-    let flood = siege.flood(FRAGMENTS + 3 * SMALL_CHUNKS, |siege, n| {
+    let flood = siege.flood(Limits::SCTP_FRAGMENTS + 3 * SMALL_CHUNKS, |siege, n| {
         siege.data(id, 0, if n == 0 { FIRST } else { 0 }, b"x")
     });
     assert!(flood.is_some());
@@ -348,7 +358,10 @@ fn a_message_in_crumbs_ends_it() {
 
 #[test]
 fn what_is_far_ahead_is_not_kept() {
-    for (distance, is_kept) in [(AHEAD as u32 - 1, true), (AHEAD as u32, false)] {
+    for (distance, is_kept) in [
+        (Limits::SCTP_AHEAD as u32 - 1, true),
+        (Limits::SCTP_AHEAD as u32, false),
+    ] {
         let mut siege = Siege::new();
         let cumulative = siege.tsn.wrapping_sub(1);
         siege.tsn = siege.tsn.wrapping_add(distance);
@@ -366,7 +379,7 @@ fn what_is_far_ahead_is_not_kept() {
 fn more_streams_than_channels_could_need_end_it() {
     let mut siege = Siege::new();
     let first = siege.stream.0 + 2;
-    let flood = siege.flood(2 * FOREIGN, |siege, n| {
+    let flood = siege.flood(2 * Limits::SCTP_STREAMS, |siege, n| {
         siege.data(first + 2 * n as u16, 0, WHOLE, b"x")
     });
     assert!(flood.is_some());
@@ -376,7 +389,7 @@ fn more_streams_than_channels_could_need_end_it() {
 fn streams_that_are_ours_to_open_end_it() {
     let mut siege = Siege::new();
     let first = 1 - siege.stream.0 % 2;
-    let flood = siege.flood(UNINVITED + SMALL_CHUNKS, |siege, n| {
+    let flood = siege.flood(Limits::SCTP_UNINVITED + SMALL_CHUNKS, |siege, n| {
         siege.data(first + 2 * n as u16, 0, WHOLE, b"x")
     });
     assert!(flood.is_some());
@@ -443,4 +456,43 @@ fn churn(seed: u64) -> (Lab, (Key, Key)) {
         }
     }
     (lab, ends)
+}
+
+#[test]
+fn a_set_up_has_ten_seconds_in_all() {
+    let (mut lab, strings) = theatre();
+    strings.lock().unwrap().is_deaf = true;
+    let key = lab.dial(0, 1).unwrap();
+    lab.run(Limits::SETUP_TIME - MS);
+    assert_eq!(lab.status(0, key), Status::Connecting);
+    lab.run(MS);
+    assert_eq!(lab.status(0, key), Status::Closed(Closed::SetupTimeout));
+    lab.release(0, key);
+    lab.assert_empty();
+}
+
+#[test]
+fn a_message_may_be_so_long() {
+    const FULL: usize = 1024;
+    let most = Limits::MESSAGE_LEN as usize;
+    for len in [most - 1, most, most + 1] {
+        let mut siege = Siege::new();
+        let (stream, number) = siege.stream;
+        let message = pattern(len);
+        let last = len.div_ceil(FULL) - 1;
+        for (n, part) in message.chunks(FULL).enumerate() {
+            let mut flags = AT_ONCE;
+            flags |= if n == 0 { FIRST } else { 0 };
+            flags |= if n == last { sample::LAST } else { 0 };
+            let chunk = siege.data(stream, number, flags, part);
+            siege.send(&[chunk]);
+        }
+        siege.lab.run(SECOND * 5);
+        let (channel, mut buffer) = (siege.channel, vec![0; 2 * most]);
+        let read = siege.lab.read(1, siege.us, channel, &mut buffer);
+        let there = 1 + if len <= most { len } else { 0 };
+        assert_eq!(read, Read::Bytes(there), "{len}");
+        let is_open = siege.lab.status(1, siege.us) == Status::Connected;
+        assert_eq!(is_open, len <= most, "{len}");
+    }
 }

@@ -1,15 +1,10 @@
 //! Those who dial an address, and those who do as if.
 
-use ::stun::{
-    agent::TransactionId,
-    fingerprint::FINGERPRINT,
-    integrity::MessageIntegrity,
-    message::{BINDING_SUCCESS, Message},
-};
+use ::stun::agent::TransactionId;
 use libp2p_webrtc_utils::Fingerprint;
 
 use super::{
-    super::{direct::question, stun::decode},
+    super::direct::{self, question},
     *,
 };
 use crate::config::Limits;
@@ -157,9 +152,13 @@ impl Lab {
 
     /// A stranger sends a request, and answers what it is asked then.
     fn comes(&mut self, n: usize) {
-        let asked = self.arrives(stranger(n), &request(&name(n)));
+        self.comes_from(stranger(n), n);
+    }
+
+    fn comes_from(&mut self, from: SocketAddr, n: usize) {
+        let asked = self.arrives(from, &request(&name(n)));
         if let [asked] = &asked[..] {
-            self.arrives(stranger(n), &answer(&name(n), asked));
+            self.arrives(from, &answer(&name(n), asked));
         }
     }
 }
@@ -169,17 +168,7 @@ fn request(name: &str) -> Vec<u8> {
 }
 
 fn answer(name: &str, asked: &[u8]) -> Vec<u8> {
-    let mut message = Message::new();
-    let key = MessageIntegrity::new_short_term_integrity(name.to_owned());
-    message
-        .build(&[
-            Box::new(decode(asked).unwrap().transaction_id),
-            Box::new(BINDING_SUCCESS),
-            Box::new(key),
-            Box::new(FINGERPRINT),
-        ])
-        .unwrap();
-    message.raw
+    direct::answer(name, asked).unwrap()
 }
 
 #[test]
@@ -274,6 +263,50 @@ fn so_many_strangers_are_set_up_at_a_time() {
     assert_eq!(lab.ends[1].endpoint.connections.len(), 1);
     lab.run(SECOND * 6);
     lab.ends[1].endpoint.assert_empty();
+}
+
+#[test]
+fn one_host_has_so_many_of_them_and_leaves_others_room() {
+    let most = Limits::DIRECT_SETUPS_A_HOST;
+    for host in ["9.2.0.1", "[2620:fe::1:0:0:0:9]"] {
+        let mut lab = lab(1);
+        for n in 1..most {
+            lab.comes_from(format!("{host}:{n}").parse().unwrap(), n);
+        }
+        for there in [most - 1, most, most] {
+            assert_eq!(lab.ends[1].endpoint.connections.len(), there);
+            let n = lab.ends[1].endpoint.next_key as usize + 1;
+            lab.comes_from(format!("{host}:{n}").parse().unwrap(), n);
+        }
+        // Nor by another address of its network.
+        lab.comes_from("[2620:fe::1:0:0:0:8]:1".parse().unwrap(), 1000);
+        let has_v4 = host.starts_with('9');
+        let there = most + usize::from(has_v4);
+        assert_eq!(lab.ends[1].endpoint.connections.len(), there);
+        lab.comes(1001);
+        assert_eq!(lab.ends[1].endpoint.connections.len(), there + 1);
+    }
+}
+
+#[test]
+fn who_has_come_counts_until_it_has_proven_who_it_is_or_is_gone() {
+    for is_proven in [true, false] {
+        let mut lab = lab(1);
+        let (a, b) = lab.connect_directly(0, 1);
+        lab.run(SECOND * 20);
+        let waiting = |lab: &Lab| {
+            let strangers = lab.ends[1].endpoint.strangers.as_ref();
+            !strangers.unwrap().is_empty()
+        };
+        assert!(waiting(&lab));
+        if is_proven {
+            lab.ends[1].endpoint.on_proven(b);
+            assert!(!waiting(&lab));
+        }
+        lab.release(0, a);
+        lab.release(1, b);
+        lab.assert_empty();
+    }
 }
 
 #[test]

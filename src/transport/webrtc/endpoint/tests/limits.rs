@@ -1,13 +1,7 @@
 //! Each bound, from both sides.
 
 use super::*;
-use crate::{
-    config::Limits,
-    transport::webrtc::endpoint::{
-        channels::Channels,
-        connection::{MAX_DATAGRAM, MAX_EARLY},
-    },
-};
+use crate::config::Limits;
 
 fn offers(lab: &mut Lab, count: usize) -> Vec<bool> {
     let (now, peer) = (lab.now, lab.ends[1].peer);
@@ -61,7 +55,11 @@ fn so_many_candidates_of_the_other_side_are_tried() {
 
 #[test]
 fn so_many_checks_are_kept_until_the_answer_is_here() {
-    for count in [MAX_EARLY - 1, MAX_EARLY, MAX_EARLY + 1] {
+    for count in [
+        Limits::EARLY_CHECKS - 1,
+        Limits::EARLY_CHECKS,
+        Limits::EARLY_CHECKS + 1,
+    ] {
         let mut lab = Lab::new(1);
         let setup = lab.offer(0, 1);
         let key = lab.ends[0].endpoint.setups[&setup];
@@ -70,20 +68,24 @@ fn so_many_checks_are_kept_until_the_answer_is_here() {
         for _ in 0..count {
             connection.handle_datagram(now, (address(0, 0), address(1, 0)), &[0; 20]);
         }
-        assert_eq!(connection.early(), count.min(MAX_EARLY));
+        assert_eq!(connection.early(), count.min(Limits::EARLY_CHECKS));
     }
 }
 
 #[test]
 fn a_datagram_may_be_so_long() {
-    for len in [MAX_DATAGRAM - 1, MAX_DATAGRAM, MAX_DATAGRAM + 1] {
+    for len in [
+        Limits::DATAGRAM_LEN - 1,
+        Limits::DATAGRAM_LEN,
+        Limits::DATAGRAM_LEN + 1,
+    ] {
         let mut lab = Lab::new(1);
         let setup = lab.offer(0, 1);
         let key = lab.ends[0].endpoint.setups[&setup];
         let now = lab.now;
         let connection = lab.ends[0].endpoint.connections.get_mut(&key).unwrap();
         connection.handle_datagram(now, (address(0, 0), address(1, 0)), &vec![0; len]);
-        assert_eq!(connection.early(), usize::from(len <= MAX_DATAGRAM));
+        assert_eq!(connection.early(), usize::from(len <= Limits::DATAGRAM_LEN));
     }
 }
 
@@ -100,6 +102,113 @@ fn checks_that_overtake_the_answer_save_a_tick() {
     lab.assert_empty();
 }
 
+/// A connection at whose second end so many bytes are unread.
+fn unread(bytes: usize) -> (Lab, Key) {
+    const OVERHEAD: usize = 64;
+    let mut lab = Lab::new(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let channel = lab.open(0, a);
+    lab.accept(1, b);
+    let mut left = bytes;
+    while left > 0 {
+        let cost = if left < 16_000 { left } else { 8_000 };
+        let message = pattern(cost - OVERHEAD);
+        let taken = Write::Taken(message.len());
+        assert!(lab.run_until(SECOND, |lab| lab.write(0, a, channel, &message) == taken));
+        left -= cost;
+    }
+    lab.run(SECOND);
+    assert_eq!(lab.ends[1].endpoint.connections[&b].kept(), bytes);
+    (lab, b)
+}
+
+/// Something encrypted comes so many times. How many bytes of it are kept.
+fn held_back(lab: &mut Lab, key: Key, times: usize) -> usize {
+    let now = lab.now;
+    let connection = lab.ends[1].endpoint.connections.get_mut(&key).unwrap();
+    let (pair, before) = (connection.ends().unwrap(), connection.kept());
+    for _ in 0..times {
+        connection.handle_datagram(now, pair, &[22; 20]);
+    }
+    connection.kept() - before
+}
+
+#[test]
+fn so_many_bytes_may_be_unread_before_the_other_side_has_to_wait() {
+    for (bytes, is_held_back) in [
+        (Limits::UNREAD - 1, false),
+        (Limits::UNREAD, true),
+        (Limits::UNREAD + 1, true),
+    ] {
+        let (mut lab, key) = unread(bytes);
+        assert_eq!(held_back(&mut lab, key, 1), 20 * usize::from(is_held_back));
+    }
+}
+
+#[test]
+fn so_many_datagrams_are_kept_for_a_reader_that_is_behind() {
+    for count in [Limits::BACKLOG - 1, Limits::BACKLOG, Limits::BACKLOG + 1] {
+        let (mut lab, key) = unread(Limits::UNREAD);
+        let kept = held_back(&mut lab, key, count);
+        assert_eq!(kept, 20 * count.min(Limits::BACKLOG));
+    }
+}
+
+#[test]
+fn so_many_bytes_may_be_unacknowledged() {
+    let mut lab = Lab::new(1);
+    lab.delay = MS * 25..MS * 26;
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let channel = lab.open(0, a);
+    let at_b = lab.accept(1, b);
+    lab.run(SECOND);
+    // It grows while the path seems long.
+    for _ in 0..4 {
+        while let Write::Taken(_) = lab.write(0, a, channel, &[0; 16_384]) {}
+        lab.run(SECOND * 10);
+        while let Read::Bytes(_) = lab.read(1, b, at_b, &mut vec![0; Limits::UNREAD]) {}
+    }
+    lab.ends[1].is_cut = true;
+    for n in 0..Limits::UNACKNOWLEDGED / 16_384 {
+        let written = lab.write(0, a, channel, &[0; 16_384]);
+        assert_eq!(written, Write::Taken(16_384), "{n}");
+    }
+    assert_eq!(lab.write(0, a, channel, &[0]), Write::Blocked);
+}
+
+#[test]
+fn a_connection_has_nine_seconds_of_silence() {
+    let mut lab = Lab::new(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let channel = lab.open(1, b);
+    let at_a = lab.accept(0, a);
+    lab.run(SECOND * 2);
+    lab.write(1, b, channel, b"x");
+    let has_come = |lab: &mut Lab| lab.read(0, a, at_a, &mut [0]) == Read::Bytes(1);
+    assert!(lab.run_until(MS * 10, has_come));
+    lab.ends[1].is_cut = true;
+    lab.run(Limits::SILENCE - MS);
+    assert_eq!(lab.status(0, a), Status::Connected);
+    lab.run(MS + TIMER_SLACK);
+    assert_eq!(lab.status(0, a), Status::Closed(Closed::Silent));
+}
+
+#[test]
+fn what_was_written_has_two_seconds_to_arrive_when_a_connection_is_closed() {
+    let mut lab = Lab::new(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let channel = lab.open(0, a);
+    lab.accept(1, b);
+    lab.run(SECOND);
+    lab.ends[1].is_cut = true;
+    assert_eq!(lab.write(0, a, channel, b"x"), Write::Taken(1));
+    lab.close(0, a);
+    lab.run(Limits::CLOSE_TIME - MS);
+    assert_eq!(lab.status(0, a), Status::Connected);
+    lab.run(MS + TIMER_SLACK);
+    assert_eq!(lab.status(0, a), Status::Closed(Closed::Local));
+}
+
 #[test]
 fn so_many_channels_wait_to_be_accepted() {
     let mut lab = Lab::new(1);
@@ -108,7 +217,7 @@ fn so_many_channels_wait_to_be_accepted() {
     lab.run(SECOND);
     let now = lab.now;
     let fill = |connection: &mut super::super::Connection| {
-        connection.fill_incoming(Channels::MAX_INCOMING - 1, ids[0]);
+        connection.fill_incoming(Limits::WAITING_STREAMS - 1, ids[0]);
     };
     lab.ends[1].endpoint.with(now, b, fill);
     let channels = [lab.open(0, a), lab.open(0, a)];
@@ -122,10 +231,10 @@ fn so_many_channels_wait_to_be_accepted() {
 fn so_many_channels_of_the_other_side_may_be_open() {
     let mut lab = Lab::new(1);
     let (a, b) = lab.connect(0, 1).unwrap();
-    for open in 0..=Channels::MAX_FOREIGN {
+    for open in 0..=Limits::STREAMS {
         assert_eq!(lab.status(1, b), Status::Connected, "{open}");
         lab.open(0, a);
-        if open < Channels::MAX_FOREIGN {
+        if open < Limits::STREAMS {
             lab.accept(1, b);
         }
     }

@@ -1,0 +1,103 @@
+//! Strangers who dial an address of ours, and those who only do as if.
+
+use std::{net::SocketAddr, time::Duration};
+
+use ::stun::agent::TransactionId;
+use libp2p_webrtc_utils::Fingerprint;
+
+use super::{
+    super::direct::{answer, question},
+    World, address, play, suffer,
+};
+use crate::{config::Limits, script::Script};
+
+/// The second end lets strangers in: the first one, and as many others as a fuzzer thinks of. Nobody gets in who has
+/// not answered, there are never too many, and nothing is left in the end.
+pub fn strangers(bytes: &[u8]) {
+    play(bytes, |world, script| {
+        if world.ends[1].strangers.is_none() {
+            world.ends[1].let_strangers_in();
+        }
+        let happened = world.meet(script);
+        let strangers = world.ends[1].strangers.as_ref().unwrap();
+        strangers.assert_bounded();
+        happened
+    });
+}
+
+fn somewhere(script: &mut Script<'_>) -> Option<SocketAddr> {
+    let (host, port) = (script.byte()?, script.byte()?);
+    Some(SocketAddr::from(([9, 1, 0, host], 1 + u16::from(port))))
+}
+
+fn name(script: &mut Script<'_>) -> Option<String> {
+    Some(format!("libp2p+webrtc+v1/{}", script.byte()?))
+}
+
+impl World {
+    fn meet(&mut self, script: &mut Script<'_>) -> Option<()> {
+        let (operation, now) = (script.below(10)?, self.now);
+        match operation {
+            0 => {
+                let (from, name) = (somewhere(script)?, name(script)?);
+                let asks = question(&name, TransactionId::new()).unwrap();
+                self.arrives(from, asks);
+            }
+            1 => {
+                let (from, name) = (somewhere(script)?, name(script)?);
+                if let Some(answer) = self.sent.get(&from).and_then(|it| answer(&name, it)) {
+                    self.arrives(from, answer);
+                }
+            }
+            2 => {
+                let (from, bytes) = (somewhere(script)?, script.bytes()?);
+                self.arrives(from, bytes.to_vec());
+            }
+            3 => {
+                // More of one host than there is room for.
+                let (host, name) = (script.byte()?, name(script)?);
+                for n in 0..=Limits::DIRECT_SETUPS_A_HOST {
+                    let from = SocketAddr::from(([9, 1, 1, host], 1 + n as u16));
+                    let name = format!("{name}/{n}");
+                    self.arrives(from, question(&name, TransactionId::new()).unwrap());
+                    self.settle();
+                    let asked = self.sent.remove(&from);
+                    if let Some(answer) = asked.and_then(|it| answer(&name, &it)) {
+                        self.arrives(from, answer);
+                    }
+                }
+            }
+            4 => {
+                let certificate = &self.ends[1].certificate.certificate;
+                let fingerprint = match script.below(4)? {
+                    0 => Fingerprint::FF,
+                    _ => Fingerprint::from_certificate(certificate),
+                };
+                let key = self.ends[0].dial_address(now, address(1), fingerprint);
+                self.connections.push((0, key));
+            }
+            5 => self.run(Duration::from_millis(10 * u64::from(script.byte()?))),
+            6 => self.fates.extend(script.bytes()?.iter().take(64)),
+            7 => {
+                for (n, key) in &self.connections {
+                    if let Some((channel, ..)) = self.ends[*n].noise(*key) {
+                        self.channels.push((*n, *key, channel));
+                    }
+                }
+                self.ends[1].on_proven(self.connections.first()?.1);
+            }
+            8 => self.ends[1].turn_strangers_away(),
+            _ => {
+                let n = script.below(2)?;
+                self.talk(n, script.bytes()?);
+            }
+        }
+        Some(())
+    }
+
+    fn arrives(&mut self, from: SocketAddr, datagram: Vec<u8>) {
+        for datagram in suffer(self.fates.pop_front(), datagram) {
+            self.ends[1].handle_datagram(self.now, address(1), from, &datagram);
+        }
+    }
+}
