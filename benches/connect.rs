@@ -1,6 +1,6 @@
 //! From `get_new_peer` to `Connected`, in three processes on loopback, beside what it rests on: the
-//! bare signaled transport, and a dial of libp2p-webrtc. They take turns, so that a busy machine
-//! slows all of them.
+//! bare signaled transport, and dials by a webrtc-direct address, ours and libp2p-webrtc's. They take turns, so that
+//! a busy machine slows all of them.
 //!
 //! The floor's transport is private, so its modules are compiled into this program.
 #![allow(dead_code, unused_imports, missing_docs, unreachable_pub)]
@@ -34,7 +34,7 @@ use libp2p::{
     Multiaddr, Swarm, SwarmBuilder, Transport as _,
     core::muxing::StreamMuxerBox,
     identity::Keypair,
-    swarm::{SwarmEvent, dummy},
+    swarm::{NetworkBehaviour, SwarmEvent, dummy},
 };
 use libp2p_webrtc::tokio as webrtc;
 use pxp::{Incoming, Via};
@@ -64,7 +64,8 @@ async fn main() -> Result<()> {
         Some("introducer") => common::introduce().await,
         Some("candidate") => be_found().await,
         Some("floor") => floor::serve().await,
-        Some("direct") => be_dialed().await,
+        Some("direct") => be_dialed(ours()?).await,
+        Some("libp2p") => be_dialed(bare()?).await,
         _ => measure().await,
     }
 }
@@ -76,11 +77,13 @@ async fn measure() -> Result<()> {
     candidate.line()?;
     let mut floor = Process::start(&["floor"])?;
     let mut floor = Floor::connect(&floor.line()?).await?;
-    let mut direct = Process::start(&["direct"])?;
+    let (mut direct, mut libp2p) = (Process::start(&["direct"])?, Process::start(&["libp2p"])?);
     let direct = direct.line()?.parse::<Multiaddr>()?;
+    let libp2p = libp2p.line()?.parse::<Multiaddr>()?;
 
     let mut asker = asker(introducer).await?;
-    let (mut found_ms, mut floor_ms, mut direct_ms) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut found_ms, mut floor_ms) = (Vec::new(), Vec::new());
+    let (mut direct_ms, mut libp2p_ms) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         found_ms.extend(get_new_peer(&mut asker).await);
         if round % ROUNDS_PER_FLOOR == 0 {
@@ -88,8 +91,12 @@ async fn measure() -> Result<()> {
             floor_ms.push(time.as_secs_f64() * 1e3);
         }
         if round % ROUNDS_PER_DIRECT == 0 {
-            match timeout(PATIENCE, dial(direct.clone())).await {
+            match timeout(PATIENCE, dial(ours()?, direct.clone())).await {
                 Ok(Ok(time)) => direct_ms.push(time),
+                failure => println!("a dial failed: {failure:?}"),
+            }
+            match timeout(PATIENCE, dial(bare()?, libp2p.clone())).await {
+                Ok(Ok(time)) => libp2p_ms.push(time),
                 failure => println!("libp2p-webrtc failed: {failure:?}"),
             }
         }
@@ -99,17 +106,19 @@ async fn measure() -> Result<()> {
     report("get_new_peer", "ms", &found_ms);
     report("the same, 50 at a time", "ms", &parallel_ms);
     report("floor", "ms", &floor_ms);
-    report("libp2p-webrtc", "ms", &direct_ms);
+    report("webrtc-direct", "ms", &direct_ms);
+    report("libp2p-webrtc", "ms", &libp2p_ms);
     let (found, floor) = (median(&found_ms), median(&floor_ms));
     let parallel = ASKERS * ROUNDS_PER_ASKER;
     println!(
         "RESULT connect get_new_peer_ms={found:.2} p99_ms={:.2} floor_ms={floor:.2} ratio={:.2} \
-         failed={}/{ROUNDS} parallel_failed={}/{parallel} direct_ms={:.1}",
+         failed={}/{ROUNDS} parallel_failed={}/{parallel} direct_ms={:.1} libp2p_ms={:.1}",
         quantile(&found_ms, 0.99),
         found / floor,
         ROUNDS - found_ms.len(),
         parallel - parallel_ms.len(),
         median(&direct_ms),
+        median(&libp2p_ms),
     );
     Ok(())
 }
@@ -168,9 +177,8 @@ async fn be_found() -> Result<()> {
     match common::run(&mut node).await {}
 }
 
-/// A dial of libp2p-webrtc alone, from a fresh socket.
-async fn dial(address: Multiaddr) -> Result<f64> {
-    let mut swarm = bare()?;
+/// A dial by an address, from a fresh node.
+async fn dial<B: NetworkBehaviour>(mut swarm: Swarm<B>, address: Multiaddr) -> Result<f64> {
     common::listen(&mut swarm, WEBRTC_DIRECT).await?;
     let start = Instant::now();
     swarm.dial(address)?;
@@ -187,14 +195,17 @@ async fn dial(address: Multiaddr) -> Result<f64> {
     }
 }
 
-/// Prints its address, and waits there for libp2p-webrtc's dials.
-async fn be_dialed() -> Result<()> {
-    let mut swarm = bare()?;
+/// Prints its address, and waits there for dials.
+async fn be_dialed<B: NetworkBehaviour>(mut swarm: Swarm<B>) -> Result<()> {
     common::print(common::listen(&mut swarm, WEBRTC_DIRECT).await?)?;
     match common::run(&mut swarm).await {}
 }
 
 const WEBRTC_DIRECT: &str = "/ip4/127.0.0.1/udp/0/webrtc-direct";
+
+fn ours() -> Result<Swarm<pxp::Behaviour>> {
+    common::node(Keypair::generate_ed25519(), common::config()?)
+}
 
 fn bare() -> Result<Swarm<dummy::Behaviour>> {
     // Without this every handshake panics, for libp2p's `quic` is in the binary too.

@@ -6,17 +6,22 @@ mod common;
 #[allow(clippy::all, dead_code, missing_docs, unreachable_pub)]
 #[path = "../src/wire/generated.rs"]
 mod proto;
+#[path = "hostile/strangers.rs"]
+mod strangers;
 
 use std::time::{Duration, Instant};
 
 use futures::{AsyncReadExt, AsyncWriteExt, StreamExt, future::join_all};
 use libp2p::{
-    Multiaddr, PeerId, Stream, Swarm, SwarmBuilder,
+    Multiaddr, PeerId, Stream, StreamProtocol, Swarm, SwarmBuilder,
     core::SignedEnvelope,
     identity::Keypair,
     multiaddr::Protocol,
     noise,
-    swarm::dial_opts::{DialOpts, PeerCondition},
+    swarm::{
+        NetworkBehaviour,
+        dial_opts::{DialOpts, PeerCondition},
+    },
     tcp, yamux,
 };
 use peak_alloc::PeakAlloc;
@@ -43,7 +48,9 @@ const PACE: Duration = Duration::from_millis(300);
 const SILENT_LINKS: usize = 500;
 const SALT: [u8; 16] = [7; 16];
 
-const KINDS: [&str; 14] = [
+/// The first of these is no frame of ours: what the same flood costs where a protocol reads and forgets.
+const KINDS: [&str; 16] = [
+    "plain",
     "garbage",
     "hello",
     "get_peers",
@@ -58,6 +65,7 @@ const KINDS: [&str; 14] = [
     "ping",
     "pong",
     "deaf",
+    "strangers",
 ];
 
 #[tokio::main]
@@ -79,14 +87,35 @@ fn candidates() -> Result<[Keypair; 2]> {
     ])
 }
 
+/// The protocol that reads and forgets.
+const PLAIN: StreamProtocol = StreamProtocol::new("/plain");
+
+#[derive(NetworkBehaviour)]
+struct Victim {
+    pxp: pxp::Behaviour,
+    plain: libp2p_stream::Behaviour,
+}
+
 /// Prints its address, and then what it takes whenever it is asked.
 async fn serve() -> Result<()> {
     // Of 500 more that it might name each costs an asker as much as it does, which is not the question here.
     let candidates = candidates()?.map(|key| PeerId::from(key.public()));
     let lead = move |_: &NetworkId, _: &PeerId, _| candidates.map(Candidate::peer).to_vec();
     let config = common::config()?.with_candidates(lead);
-    let mut node = common::node(Keypair::generate_ed25519(), config)?;
-    common::print(&common::listen(&mut node, "/ip4/127.0.0.1/tcp/0").await?)?;
+    let mut node = common::node_with(Keypair::generate_ed25519(), config, |pxp| Victim {
+        pxp,
+        plain: libp2p_stream::Behaviour::new(),
+    })?;
+    let mut streams = node.behaviour().plain.new_control().accept(PLAIN)?;
+    tokio::spawn(async move {
+        while let Some((_, mut stream)) = streams.next().await {
+            let mut bytes = [0; 2048];
+            while !matches!(stream.read(&mut bytes).await, Ok(0) | Err(_)) {}
+        }
+    });
+    for address in ["/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/webrtc-direct"] {
+        common::print(&common::listen(&mut node, address).await?)?;
+    }
     let mut lines = BufReader::new(stdin()).lines();
     loop {
         tokio::select! {
@@ -95,7 +124,7 @@ async fn serve() -> Result<()> {
                 if line?.is_none() {
                     return Ok(());
                 }
-                common::print(format!("{} {} {}", node.behaviour().peers().len(), HEAP.current_usage(), HEAP.peak_usage()))?;
+                common::print(format!("{} {} {}", node.behaviour().pxp.peers().len(), HEAP.current_usage(), HEAP.peak_usage()))?;
                 HEAP.reset_peak_usage();
             }
         }
@@ -104,7 +133,7 @@ async fn serve() -> Result<()> {
 
 async fn measure(arguments: &[&str]) -> Result<()> {
     let mut victim = Process::start(&["victim"])?;
-    let address = victim.line()?;
+    let (address, direct) = (victim.line()?, victim.line()?);
     for key in candidates()? {
         let mut candidate = common::node(key, common::config()?)?;
         common::join(&mut candidate, &address).await?;
@@ -125,7 +154,11 @@ async fn measure(arguments: &[&str]) -> Result<()> {
         Usage::of(&mut victim)?;
         let before = introduce(&mut askers, ATTACK_TIME / 2).await?;
         let usage = Usage::of(&mut victim)?;
-        let mut attacker = Process::start(&["attacker", kind, &address])?;
+        let target = match *kind {
+            "strangers" => &direct,
+            _ => &address,
+        };
+        let mut attacker = Process::start(&["attacker", kind, target])?;
         attacker.line()?;
         let start = Instant::now();
         let during = introduce(&mut askers, ATTACK_TIME).await?;
@@ -288,8 +321,8 @@ impl Remote {
         })
     }
 
-    async fn open(&mut self) -> Result<Stream> {
-        Ok(self.control.open_stream(self.victim, PROTOCOL_NAME).await?)
+    async fn open(&mut self, protocol: StreamProtocol) -> Result<Stream> {
+        Ok(self.control.open_stream(self.victim, protocol).await?)
     }
 
     /// The offer of somebody new, who wants to come.
@@ -361,12 +394,23 @@ fn frame(body: Body) -> Vec<u8> {
 
 /// Sends frames of one kind, over a new link whenever the last has ended, and tells how many.
 async fn attack(kind: &str, victim: Multiaddr) -> Result<()> {
+    if kind == "strangers" {
+        common::print("ready")?;
+        let flood = move || strangers::flood(&victim, Instant::now() + ATTACK_TIME);
+        let sent = tokio::task::spawn_blocking(flood).await??;
+        return common::print(format!("{sent} datagrams"));
+    }
     let mut remote = Remote::connect(&victim).await?;
     common::print("ready")?;
     let end = Instant::now() + ATTACK_TIME;
     let (mut links, mut frames) = (0, 0);
     while Instant::now() < end {
-        let Ok(stream) = remote.open().await else {
+        let protocol = if kind == "plain" {
+            PLAIN
+        } else {
+            PROTOCOL_NAME
+        };
+        let Ok(stream) = remote.open(protocol).await else {
             sleep(Duration::from_millis(1)).await;
             continue;
         };
@@ -475,7 +519,7 @@ fn made(remote: &Remote, kind: &str, n: u64) -> Vec<u8> {
         })),
         "offer" => remote.offer(id).unwrap_or_default(),
         "signal" => signal(id, 200),
-        "long_signal" => signal(id, 16_000),
+        "long_signal" | "plain" => signal(id, 16_000),
         "refuse" => frame(Body::Refuse(proto::Refuse {
             reason: 4,
             subject: Some(proto::refuse::Subject::Session(id)),
@@ -494,7 +538,7 @@ async fn fall_silent(kind: &str, victim: Multiaddr) -> Result<()> {
     let mut links = Vec::new();
     for _ in 0..SILENT_LINKS {
         let mut remote = Remote::connect(&victim).await?;
-        let mut stream = remote.open().await?;
+        let mut stream = remote.open(PROTOCOL_NAME).await?;
         if kind == "only_hello" {
             stream.write_all(&remote.hello()).await?;
         }

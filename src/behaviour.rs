@@ -484,7 +484,11 @@ impl NetworkBehaviour for Behaviour {
     ) {
         self.tell(match event {
             FromLink::Opened => Input::LinkOpened { connection },
-            FromLink::Frame(frame) => Input::Frame { connection, frame },
+            FromLink::Frame(frame, len) => Input::Frame {
+                connection,
+                frame,
+                len,
+            },
             FromLink::Closed(result) => Input::LinkClosed {
                 connection,
                 result: self.end_of_link(connection, result),

@@ -106,10 +106,11 @@ pub(crate) enum Input {
         connection: ConnectionId,
         remote: Multiaddr,
     },
-    /// A frame came.
+    /// A frame came, of so many bytes.
     Frame {
         connection: ConnectionId,
         frame: Frame,
+        len: usize,
     },
     /// The addresses that the swarm listens at or is known to be reached at.
     Addresses(Vec<Multiaddr>),
@@ -302,7 +303,11 @@ impl Exchange {
                 self.on_link_closed(now, connection, result);
             }
             Input::Moved { connection, remote } => self.on_moved(connection, &remote),
-            Input::Frame { connection, frame } => self.on_frame(now, connection, frame),
+            Input::Frame {
+                connection,
+                frame,
+                len,
+            } => self.on_frame(now, connection, frame, len),
             Input::Addresses(addresses) => self.addresses.set(addresses),
             Input::Signaling(notice) => self.on_notice(now, notice),
         }

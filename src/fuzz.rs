@@ -35,7 +35,7 @@ fn decode(bytes: &[u8], cut: usize) -> (Vec<Frame>, Result<(), ProtocolError>) {
         decoder.extend(read);
         loop {
             match decoder.decode() {
-                Ok(Some(frame)) => frames.push(frame),
+                Ok(Some((frame, _))) => frames.push(frame),
                 Ok(None) => break,
                 Err(error) => return (frames, Err(error)),
             }

@@ -66,7 +66,8 @@ pub enum ToLink {
 pub enum FromLink {
     /// Frames may be sent. Comes once, first.
     Opened,
-    Frame(Frame),
+    /// With how many bytes it came in.
+    Frame(Frame, usize),
     /// Comes once, last: `Ok` after the end of either side, in order. Without an
     /// [`Opened`](Self::Opened) before it, the link could not be opened or was not to be. Where the
     /// connection closes before the link was open, nothing comes.

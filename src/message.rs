@@ -25,6 +25,22 @@ pub(crate) enum Frame {
     Unknown,
 }
 
+/// As how many frames or signals so many bytes count: as many KiB as they have begun.
+pub(crate) fn weight(len: usize) -> u32 {
+    u32::try_from(len.div_ceil(1024)).unwrap_or(u32::MAX).max(1)
+}
+
+impl Frame {
+    /// As how many frames it counts while it waits to be sent.
+    pub(crate) fn weight(&self) -> u32 {
+        match self {
+            Self::Signal(signal) => signal.weight(),
+            Self::Peers(peers) => weight(peers.candidates.iter().map(PeerCandidate::len).sum()),
+            _ => 1,
+        }
+    }
+}
+
 /// The first frame, once, from both sides at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hello {
@@ -71,11 +87,29 @@ pub(crate) enum Path {
     Vouched(Vec<Multiaddr>),
 }
 
+impl PeerCandidate {
+    /// In bytes, about.
+    fn len(&self) -> usize {
+        let addresses = match &self.path {
+            Path::Signals(_) => 0,
+            Path::Vouched(addresses) => addresses.iter().map(Multiaddr::len).sum(),
+        };
+        64 + addresses
+    }
+}
+
 /// One message of the two ends' negotiation, passed on unread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Signal {
     pub(crate) session: SessionId,
     pub(crate) envelope: Envelope,
+}
+
+impl Signal {
+    /// As how many signals it counts.
+    pub(crate) fn weight(&self) -> u32 {
+        weight(self.envelope.0.len())
+    }
 }
 
 /// A signed and encoded [`SignalBody`].

@@ -21,11 +21,17 @@ impl Bucket {
 
     /// Takes one, if there is one.
     pub(crate) fn take(&mut self, rate: Rate, now: Instant) -> bool {
+        self.take_n(rate, now, 1)
+    }
+
+    /// Takes so many, if there is one: those that are missing have to be earned before the next. Who takes many at a
+    /// time would else get none beside those who take one.
+    pub(crate) fn take_n(&mut self, rate: Rate, now: Instant, count: u32) -> bool {
         self.left = self.earned(rate, now);
         self.at = self.at.max(now);
         let is_enough = self.left >= 1.0;
         if is_enough {
-            self.left -= 1.0;
+            self.left -= f64::from(count);
         }
         is_enough
     }
@@ -60,5 +66,17 @@ mod tests {
         assert!(bucket.is_full(rate, soon + Duration::from_millis(1500)));
         let much_later = start + Duration::from_secs(1_000_000);
         assert_eq!((0..5).filter(|_| bucket.take(rate, much_later)).count(), 3);
+    }
+
+    #[test]
+    fn who_takes_many_has_the_same_chance_and_pays_for_all() {
+        let (rate, start) = (Rate::new(4, 1), Instant::now());
+        let mut bucket = Bucket::full(rate, start);
+        assert!((0..3).all(|_| bucket.take(rate, start)));
+        assert!(bucket.take_n(rate, start, 3));
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(!bucket.take(rate, after(2)));
+        assert!(bucket.take(rate, after(3)));
+        assert!(!bucket.take(rate, after(3)));
     }
 }

@@ -35,7 +35,7 @@ impl Limits {
     }
 
     pub(crate) fn max_sessions(&self) -> usize {
-        self.max_peers.saturating_mul(Self::SESSIONS_A_PEER)
+        self.max_peers.saturating_mul(Self::SESSIONS_PER_PEER)
     }
 
     /// How many queries may run at a time. Default: 64.
@@ -59,10 +59,11 @@ impl Limits {
     }
 }
 
-/// What cannot be chosen. Who exceeds it is refused, or not heard; what ends a link says so.
+/// # Of a link, in the order in which they are met
+///
+/// What cannot be chosen, as all that follows. Who exceeds a limit is refused, or not heard; what ends a link or a
+/// connection says so. Where frames or signals are counted, one counts as its length in KiB, rounded up.
 impl Limits {
-    // Of a link, in the order in which they are met.
-
     /// How long the remote may take to agree on the protocol: as long as for its hello thereafter. Then there is no
     /// link.
     pub const OPEN_TIME: Duration = Duration::from_secs(10);
@@ -74,8 +75,8 @@ impl Limits {
     /// How long a link may take to say hello: several round trips over any path. Then it ends.
     pub const HELLO_TIME: Duration = Duration::from_secs(10);
 
-    /// How long a link, or a connection that was set up by signals, may bring nothing. A ping and a second of patience for each lost packet: a peer that is gone
-    /// is noticed within 10 s. Then it ends.
+    /// How long a link, or a WebRTC connection, may bring nothing. A ping and a second of patience
+    /// for each lost packet: a peer that is gone is noticed within 10 s. Then it ends.
     pub const SILENCE: Duration = Duration::from_secs(9);
 
     /// How many links one peer may have: a few connections that cross, and those of its last life that were not
@@ -90,9 +91,9 @@ impl Limits {
     /// signals, stays below it. More end the link.
     pub const FRAMES: Rate = Rate::new(1024, 512);
 
-    /// How many frames wait for a remote to read. A healthy one leaves none waiting; this is what a busy introducer
+    /// How many frames wait for a remote to read, up to one more of [`Self::FRAME_LEN`]. A healthy one leaves none waiting; this is what a busy introducer
     /// sends in the second that a phone takes to change networks. More end the link.
-    pub const WAITING_FRAMES: usize = 256;
+    pub const WAITING_FRAMES: u32 = 256;
 
     /// How often one link may tell changes: once a second, and then the network may bunch them. More end the link.
     pub const UPDATES: Rate = Rate::new(8, 2);
@@ -103,9 +104,10 @@ impl Limits {
 
     /// How long a link that ends may take to send its last frames: a few round trips of a slow path.
     pub const FAREWELL_TIME: Duration = Duration::from_secs(1);
+}
 
-    // Of what an introducer does for others.
-
+/// # Of what an introducer does for others
+impl Limits {
     /// How many candidates are in one answer: enough to choose from, and an answer stays below 1 KiB. The rest of
     /// a longer one is left out.
     pub const CANDIDATES: usize = 8;
@@ -124,7 +126,7 @@ impl Limits {
     /// How many sessions are relayed within [`Self::SESSION_TIME`], for each peer that there may be
     /// ([`Self::with_max_peers`]): every second one may well be asking, and be introduced to its six at once. More
     /// are refused.
-    pub const SESSIONS_A_PEER: usize = 8;
+    pub const SESSIONS_PER_PEER: usize = 8;
 
     /// How long signals are passed on in a session: an offer, its answer and their ICE candidates need a few round
     /// trips.
@@ -132,13 +134,14 @@ impl Limits {
 
     /// How many signals one end may send in a session: a description and some two dozen candidates. More are
     /// refused.
-    pub const SESSION_SIGNALS: u8 = 32;
+    pub const SESSION_SIGNALS: u32 = 32;
 
     /// How many signals we pass on over one link: half of what it may take for a flood, so that nobody can make it
     /// think that we flood it, and fewer at once than may wait for it. More are refused.
     pub const SIGNALS: Rate = Rate::new(192, 256);
 
-    /// The same, over all links together: a dozen for each of 340 introductions, at 4 KiB at most in practice.
+    /// How many signals we pass on over all links together: those of 200 introductions a second, of a dozen and two
+    /// descriptions each, and 4 MiB. More are refused.
     pub const ALL_SIGNALS: Rate = Rate::new(4096, 4096);
 
     /// The longest walk that can be asked for, in hops.
@@ -148,19 +151,20 @@ impl Limits {
     /// told of our own peers.
     pub const WALKS: usize = 8;
 
-    /// The same, of all links together.
+    /// How many walks of all links together may be under way.
     pub const ALL_WALKS: usize = 256;
 
     /// How long a neighbour may take in a walk. The asker waits a little longer, and is told of our own peers then.
     pub const WALK_TIME: Duration = Duration::from_millis(2500);
+}
 
-    // Of whom a query asks and tries.
-
-    /// How many peers one query asks: where so many know nobody new, there is nobody.
+/// # Of whom a query asks and tries
+impl Limits {
+    /// How many peers one query of ours asks: where so many know nobody new, there is nobody.
     pub const ASKED: usize = 16;
 
-    /// How often one peer is asked for the view: where so many walks lead to nobody who takes us, others are asked.
-    pub const REQUESTS_A_PEER: usize = 8;
+    /// How often a query of the view asks one peer: where so many walks lead to nobody who takes us, others are asked.
+    pub const SEARCH_REQUESTS: usize = 8;
 
     /// How long a peer may take to name candidates: it needs nobody else for it. Then others are asked.
     pub const ASK_TIME: Duration = Duration::from_secs(3);
@@ -169,12 +173,13 @@ impl Limits {
     /// that describe both ends. Then others are tried.
     pub const ANSWER_TIME: Duration = Duration::from_secs(5);
 
-    /// How long a connection may take from the answer on: the transport gives each address 6 s, so three that lead
-    /// nowhere may come before the one that does. Then others are tried.
+    /// How long a connection may take from the answer on: a few addresses that lead nowhere may come before the one that
+    /// does. Then others are tried.
     pub const CONNECT_TIME: Duration = Duration::from_secs(20);
+}
 
-    // Of who is offered a connection.
-
+/// # Of who is offered a connection
+impl Limits {
     /// How long an offer is remembered, so that nobody can play it again.
     pub const REPLAY_TIME: Duration = Duration::from_secs(60);
 
@@ -187,14 +192,15 @@ impl Limits {
 
     /// How many dials to offerers may be under way.
     pub const DIALS_BACK: usize = 8;
+}
 
-    // Of a connection in set-up.
-
+/// # Of a connection in set-up
+impl Limits {
     /// The longest description, in bytes: without candidates none is longer than 1 KiB, and this has room for 50 usual
     /// ones, more than a browser on a host with many interfaces names. Longer ones are refused.
     pub const DESCRIPTION_LEN: usize = 8 * 1024;
 
-    /// The most lines of one: some 20 and those 50, and half as many again. More are refused.
+    /// The most lines of a description: some 20 and those 50, and half as many again. More are refused.
     pub const DESCRIPTION_LINES: usize = 128;
 
     /// The longest ICE candidate, in bytes: twice what a browser says of one with two IPv6 addresses. Longer ones are
@@ -207,7 +213,7 @@ impl Limits {
 
     /// How many connections may be in set-up at a time with those whom one peer brings, at some 16 kB each: a crowd
     /// finds several who introduce it, or somebody else at once; who lies takes 5 s of this at each. More are refused.
-    pub const SETUPS_AN_INTRODUCER: usize = 8;
+    pub const SETUPS_PER_INTRODUCER: usize = 8;
 
     /// How long a path may be searched for: one that exists is found in a few round trips; the rest of a swarm's 10 s is
     /// for the addresses to be dialed next. Then it ends.
@@ -233,7 +239,7 @@ impl Limits {
     /// a round trip; and who forges sources can aim us at no more. Checks from others are dropped.
     pub const ICE_SOURCES: usize = 4;
 
-    /// The same, of those that have answered as well, while the connection lives: a peer that changes networks each
+    /// How many such addresses there may be while the connection lives, with those that have answered: a peer that changes networks each
     /// few minutes for a day. The engine forgets none of them.
     pub const ALL_ICE_SOURCES: usize = 256;
 
@@ -254,22 +260,23 @@ impl Limits {
     /// at some 16 kB each. Who comes when there are so many comes again.
     pub const DIRECT_SETUPS: usize = 400;
 
-    /// The same, of one host, an IPv4 address or an IPv6 /64: a room full of peers behind one router, and a fraction of
-    /// all.
-    pub const DIRECT_SETUPS_A_HOST: usize = 64;
+    /// How many of [`Self::DIRECT_SETUPS`] one host may have, an IPv4 address or an IPv6 /64: a room full of peers behind
+    /// one router, and a fraction of all.
+    pub const DIRECT_SETUPS_PER_HOST: usize = 64;
 
     /// How many sources are asked at a time whether they want to connect by webrtc-direct, or somebody in their name:
     /// up to 1.5 kB each. The oldest are forgotten first.
     pub const DIRECT_SOURCES: usize = 1024;
 
-    /// How often one is asked within [`Self::DIRECT_QUESTION_TIME`], for requests and answers are lost.
+    /// How often a source is asked within [`Self::DIRECT_QUESTION_TIME`], for requests and answers are lost.
     pub const DIRECT_QUESTIONS: u8 = 3;
 
-    /// How long a source may take to answer: longer than any path.
+    /// How long such a source may take to answer: longer than any path.
     pub const DIRECT_QUESTION_TIME: Duration = Duration::from_secs(2);
+}
 
-    // Of a WebRTC connection.
-
+/// # Of a WebRTC connection
+impl Limits {
     /// The longest datagram that is taken, in bytes: WebRTC keeps below what every path carries. Longer ones are dropped.
     pub const DATAGRAM_LEN: usize = 1500;
 
@@ -303,9 +310,10 @@ impl Limits {
     /// How many datagrams of all connections wait for the socket: it takes more than a second of sending to get there.
     /// Others are lost, as they would be in the network.
     pub const WAITING_DATAGRAMS: usize = 16 * 1024;
+}
 
-    // Of its SCTP association, where the engine has no bound of its own.
-
+/// # Of the SCTP association of a WebRTC connection, where the engine has no bound of its own
+impl Limits {
     /// How many packets a handshake may take, both sides' and those that are sent again in the ten seconds that it has.
     /// Others are dropped.
     pub const SCTP_HANDSHAKE: usize = 32;
@@ -343,15 +351,16 @@ impl Limits {
     /// stream at a time closes a thousand at once. Further requests of its are dropped, and come again.
     pub const SCTP_RESETS: usize = 1024;
 
-    /// The same, in streams.
+    /// How many streams may be in [`Self::SCTP_RESETS`].
     pub const SCTP_RESET_STREAMS: usize = Self::SCTP_STREAMS;
 
     /// How many bytes of requests for resets may wait for what was sent before them: 600 of one stream, or eight of as
     /// many as fit into a packet. Others are dropped, and come again.
     pub const SCTP_WAITING: usize = 16 * 1024;
+}
 
-    // Of what strangers ask by STUN, where that is answered.
-
+/// # Of what strangers ask by STUN, where that is answered
+impl Limits {
     /// How often one source, an IPv4 address or an IPv6 /64, is answered: a host asks once in 20 s, or up to five times
     /// if answers are lost, and a few hosts behind a router may start at once.
     pub const STUN_ANSWERS: Rate = Rate::new(10, 1);

@@ -169,7 +169,7 @@ impl Exchange {
             return Err(Refusal::Busy);
         }
         let introducer = self.links.get(&from).ok_or(Refusal::Gone)?.peer;
-        if self.answers.setups_by(&introducer) >= Limits::SETUPS_AN_INTRODUCER {
+        if self.answers.setups_by(&introducer) >= Limits::SETUPS_PER_INTRODUCER {
             return Err(Refusal::Busy);
         }
         let (peer, body) = self

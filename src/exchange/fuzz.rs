@@ -105,7 +105,12 @@ fn suffer(fate: Option<u8>, held: &mut Option<Frame>, frame: Frame) -> Vec<Frame
             bytes[place] ^= 1 << (damage % 8);
             let mut decoder = wire::Decoder::default();
             decoder.extend(&bytes);
-            decoder.decode().into_iter().flatten().collect()
+            decoder
+                .decode()
+                .into_iter()
+                .flatten()
+                .map(|(frame, _)| frame)
+                .collect()
         }
     }
 }
@@ -184,7 +189,11 @@ impl World {
             0 => {
                 let mut decoder = wire::Decoder::default();
                 decoder.extend(script.bytes()?);
-                return Some(std::iter::from_fn(|| decoder.decode().ok().flatten()).collect());
+                return Some(
+                    std::iter::from_fn(|| decoder.decode().ok().flatten())
+                        .map(|(frame, _)| frame)
+                        .collect(),
+                );
             }
             1 => {
                 let salt = Salt([script.byte()?; 16]);

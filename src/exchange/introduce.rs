@@ -33,7 +33,7 @@ pub(super) struct Leg {
     link: ConnectionId,
     session: SessionId,
     /// How many more signals may come over this leg.
-    left: u8,
+    left: u32,
 }
 
 impl Exchange {
@@ -191,10 +191,10 @@ impl Exchange {
             return;
         };
         if let Some(leg) = live.legs.get_mut(&signal.session) {
-            let allowance = leg.left.checked_sub(1);
-            leg.left = allowance.unwrap_or_default();
+            let is_allowed = leg.left > 0;
+            leg.left = leg.left.saturating_sub(signal.weight());
             let (link, session) = (leg.link, leg.session);
-            if allowance.is_none() || !self.may_relay(now, link) {
+            if !is_allowed || !self.may_relay(now, link, &signal) {
                 return self.refuse_session(from, signal.session, Refusal::Busy);
             }
             self.send(link, Frame::Signal(Signal { session, ..signal }));
@@ -249,7 +249,7 @@ impl Exchange {
         }
         let carries = self.allowance(candidate);
         let carries = carries.is_some_and(|peer| peer.carried.take(rate, now));
-        if !carries || !self.may_relay(now, candidate) {
+        if !carries || !self.may_relay(now, candidate, &signal) {
             return self.refuse_session(asker, signal.session, Refusal::Busy);
         }
         let back = Leg {
@@ -260,7 +260,7 @@ impl Exchange {
         let forth = Leg {
             link: candidate,
             session,
-            left: Limits::SESSION_SIGNALS - 1,
+            left: Limits::SESSION_SIGNALS.saturating_sub(signal.weight()),
         };
         if let Some(live) = self.live_mut(candidate) {
             live.legs.insert(session, back);
@@ -274,13 +274,16 @@ impl Exchange {
         self.send(candidate, Frame::Signal(Signal { session, ..signal }));
     }
 
-    fn may_relay(&mut self, now: Instant, to: ConnectionId) -> bool {
-        let live = self.links.get_mut(&to).and_then(Link::live_mut);
-        live.is_some_and(|live| live.relayed.take(Limits::SIGNALS, now))
+    fn may_relay(&mut self, now: Instant, to: ConnectionId, signal: &Signal) -> bool {
+        let (live, weight) = (
+            self.links.get_mut(&to).and_then(Link::live_mut),
+            signal.weight(),
+        );
+        live.is_some_and(|live| live.relayed.take_n(Limits::SIGNALS, now, weight))
             && self
                 .relayed
                 .get_or_insert_with(|| Bucket::full(Limits::ALL_SIGNALS, now))
-                .take(Limits::ALL_SIGNALS, now)
+                .take_n(Limits::ALL_SIGNALS, now, weight)
     }
 
     pub(super) fn refuse_session(&mut self, to: ConnectionId, session: SessionId, reason: Refusal) {

@@ -208,7 +208,13 @@ impl Exchange {
         self.finish_closing();
     }
 
-    pub(super) fn on_frame(&mut self, now: Instant, connection: ConnectionId, frame: Frame) {
+    pub(super) fn on_frame(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        frame: Frame,
+        len: usize,
+    ) {
         let Some(link) = self.links.get_mut(&connection) else {
             return;
         };
@@ -229,7 +235,7 @@ impl Exchange {
                 Ok(())
             }
             (State::Greeting { .. }, _) => Err(ProtocolError::NoHello),
-            (State::Live(live), frame) => live.receive(now).and_then(|()| {
+            (State::Live(live), frame) => live.receive(now, len).and_then(|()| {
                 self.wake_link(connection);
                 self.on_live_frame(now, connection, frame)
             }),

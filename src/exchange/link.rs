@@ -20,7 +20,7 @@ use crate::{
     error::ProtocolError,
     event::Via,
     id::{NetworkId, NetworkTag, Salt, SessionId},
-    message::{Hello, Update},
+    message::{Hello, Update, weight},
     rate::Bucket,
     reach::Reach,
 };
@@ -198,10 +198,10 @@ impl Live {
     }
 
     /// Counts a frame as a sign of life.
-    pub(super) fn receive(&mut self, now: Instant) -> Result<(), ProtocolError> {
+    pub(super) fn receive(&mut self, now: Instant, len: usize) -> Result<(), ProtocolError> {
         self.received = now;
         self.pinged = None;
-        match self.frames.take(Limits::FRAMES, now) {
+        match self.frames.take_n(Limits::FRAMES, now, weight(len)) {
             true => Ok(()),
             false => Err(ProtocolError::Flood),
         }

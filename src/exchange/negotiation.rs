@@ -20,10 +20,10 @@ pub(super) struct Negotiation {
     pub(super) session: SessionId,
     exchange: ExchangeId,
     network: NetworkId,
-    /// How many more signals we may send. Of more, the introducer would end the session.
-    to_send: u8,
-    /// How many more signals we look at, which costs us a check of a signature each.
-    to_read: u8,
+    /// How many more signals we may send, by weight. Of more, the introducer would end the session.
+    to_send: u32,
+    /// The same, of those that we look at, which costs us a check of a signature each.
+    to_read: u32,
 }
 
 impl Negotiation {
@@ -52,7 +52,9 @@ impl Negotiation {
         local: &PeerId,
         content: SignalContent,
     ) -> Option<Frame> {
-        self.to_send = self.to_send.checked_sub(1)?;
+        if self.to_send == 0 {
+            return None;
+        }
         let (session, exchange) = (self.session, self.exchange);
         let envelope = seal.seal(&SignalBody {
             to: self.peer,
@@ -60,7 +62,9 @@ impl Negotiation {
             network: NetworkTag::new(local, exchange.salt(), &self.network),
             content,
         })?;
-        Some(Frame::Signal(Signal { session, envelope }))
+        let signal = Signal { session, envelope };
+        self.to_send = self.to_send.saturating_sub(signal.weight());
+        Some(Frame::Signal(signal))
     }
 
     /// What the other end says in a signal of this session.
@@ -70,8 +74,10 @@ impl Negotiation {
         local: &PeerId,
         signal: &Signal,
     ) -> Result<SignalContent, SignalError> {
-        let left = self.to_read.checked_sub(1);
-        self.to_read = left.ok_or(SignalError::Unexpected)?;
+        if self.to_read == 0 {
+            return Err(SignalError::Unexpected);
+        }
+        self.to_read = self.to_read.saturating_sub(signal.weight());
         let (signer, body) = seal.open(&signal.envelope)?;
         let network = NetworkTag::new(&self.peer, self.exchange.salt(), &self.network);
         if signer != self.peer {
@@ -84,6 +90,44 @@ impl Negotiation {
             Err(SignalError::Network)
         } else {
             Ok(body.content)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libp2p::identity::Keypair;
+
+    use super::*;
+    use crate::{message::Description, wire::Signer};
+
+    #[test]
+    fn both_ends_and_the_introducer_agree_on_how_much_may_be_said() {
+        for (len, more) in [(0, 31), (3_000, 28), (8_000, 23)] {
+            let [us, them] = [1, 2].map(|seed| Keypair::ed25519_from_bytes([seed; 32]).unwrap());
+            let [local, peer] = [&us, &them].map(|key| key.public().to_peer_id());
+            let negotiation = |with| {
+                let (link, session) = (ConnectionId::new_unchecked(1), SessionId([1; 16]));
+                let network = "net".parse().unwrap();
+                Negotiation::new(with, link, session, ExchangeId([1; 16]), network)
+            };
+            let (mut ours, mut theirs) = (negotiation(peer), negotiation(local));
+            let [us, them] = [us, them].map(Signer::new);
+            let mut left = Limits::SESSION_SIGNALS;
+            let mut say = |content| match ours.sign(&us, &local, content) {
+                Some(Frame::Signal(signal)) => {
+                    assert!(left > 0, "the introducer passes it on");
+                    left = left.saturating_sub(signal.weight());
+                    theirs.read(&them, &peer, &signal).unwrap();
+                    true
+                }
+                _ => false,
+            };
+            let (sdp, addresses) = ("x".repeat(len), Vec::new());
+            assert!(say(SignalContent::Offer(Description { sdp, addresses })));
+            let candidate = || SignalContent::IceCandidate("candidate:1".to_owned());
+            assert_eq!((0..40).filter(|_| say(candidate())).count(), more, "{len}");
+            assert_eq!(left, 0);
         }
     }
 }

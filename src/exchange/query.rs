@@ -378,7 +378,7 @@ impl Exchange {
         let query = self.queries.running.get_mut(&id)?;
         query.requests += 1;
         let network = query.network.clone()?;
-        if query.requests > Limits::REQUESTS_A_PEER {
+        if query.requests > Limits::SEARCH_REQUESTS {
             return None;
         }
         let link = self.roster.member(&network, through)?.link;

@@ -117,6 +117,16 @@ pub(super) struct Sim {
     sequence: usize,
 }
 
+/// A frame has come, of as many bytes as it takes.
+pub(super) fn arrived(connection: ConnectionId, frame: Frame) -> Input {
+    let len = crate::wire::encode(&frame).map_or(0, |bytes| bytes.len());
+    Input::Frame {
+        connection,
+        frame,
+        len,
+    }
+}
+
 pub(super) fn network(name: &str) -> NetworkId {
     name.parse().unwrap()
 }
@@ -258,7 +268,7 @@ impl Sim {
     /// A frame arrives as if `from` had sent it.
     pub(super) fn say(&mut self, from: usize, connection: ConnectionId, frame: Frame) {
         let to = self.other(connection, from);
-        self.deliver(connection, to, Input::Frame { connection, frame });
+        self.deliver(connection, to, arrived(connection, frame));
     }
 
     /// A command for a node's core.
@@ -546,7 +556,7 @@ impl Sim {
         };
         for frame in frames {
             self.nodes[node].sent.push((connection, frame.clone()));
-            self.deliver(connection, to, Input::Frame { connection, frame });
+            self.deliver(connection, to, arrived(connection, frame));
         }
     }
 

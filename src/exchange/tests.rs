@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use libp2p::{PeerId, swarm::ConnectionId};
 
-use super::sim::{Sim, address, forge, network, peer, read};
+use super::sim::{Sim, address, arrived, forge, network, peer, read};
 use crate::{
     config::Config,
     error::{LinkError, QueryError, Refusal},

@@ -64,21 +64,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Framed<S> {
     ///
     /// # Errors
     ///
-    /// [`LinkError::Stalled`] when [`Limits::WAITING_FRAMES`] frames are waiting already.
+    /// [`LinkError::Stalled`] when [`Limits::WAITING_FRAMES`] are waiting already.
     pub(super) fn push(&mut self, frame: Frame) -> Result<(), LinkError> {
-        if self.queue.len() >= Limits::WAITING_FRAMES {
+        let waiting: u32 = self.queue.iter().map(Frame::weight).sum();
+        if waiting >= Limits::WAITING_FRAMES {
             return Err(LinkError::Stalled);
         }
         self.queue.push_back(frame);
         Ok(())
     }
 
-    /// The next frame, or `None` after the remote closed its side between two frames. Reads no
+    /// The next frame and its length, or `None` after the remote closed its side between two frames. Reads no
     /// further than that frame needs, so that a remote is slowed down by who polls slowly.
     pub(super) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Option<Frame>, LinkError>> {
+    ) -> Poll<Result<Option<(Frame, usize)>, LinkError>> {
         loop {
             if let Some(frame) = self.decoder.decode()? {
                 return Poll::Ready(Ok(Some(frame)));

@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                     return Poll::Ready(FromLink::Opened);
                 }
                 Phase::Live => match ready!(self.poll_live(cx)) {
-                    Ok(Some(frame)) => return Poll::Ready(FromLink::Frame(frame)),
+                    Ok(Some((frame, len))) => return Poll::Ready(FromLink::Frame(frame, len)),
                     Ok(None) => self.close(),
                     Err(error) => self.phase = Phase::Failed(error),
                 },
@@ -103,7 +103,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             }
             _ if late => return Poll::Ready(Some(self.end(Ok(())))),
             Phase::Live => match self.framed.poll_frame(cx) {
-                Poll::Ready(Ok(Some(frame))) => return Poll::Ready(Some(FromLink::Frame(frame))),
+                Poll::Ready(Ok(Some((frame, len)))) => {
+                    return Poll::Ready(Some(FromLink::Frame(frame, len)));
+                }
                 Poll::Ready(Err(error)) => return Poll::Ready(Some(self.end(Err(error)))),
                 Poll::Ready(Ok(None)) | Poll::Pending => {}
             },
@@ -125,7 +127,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// Reads before it writes: a stream that failed while reading may not be touched again, and what
     /// the remote said before it stopped listening is worth more than that it did.
-    fn poll_live(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Frame>, LinkError>> {
+    fn poll_live(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<(Frame, usize)>, LinkError>> {
         let read = self.framed.poll_frame(cx);
         if let Poll::Ready(Err(_) | Ok(None)) = read {
             return read;

@@ -193,12 +193,12 @@ async fn a_link_keeps_its_connection_and_a_closed_one_lets_it_go() {
             .tell(ToLink::Send(Frame::Ping(0)));
         loop {
             match pair.next().await {
-                Seen::Dialer(FromLink::Frame(Frame::Ping(100))) => break,
-                Seen::Dialer(FromLink::Frame(Frame::Ping(nonce))) => {
+                Seen::Dialer(FromLink::Frame(Frame::Ping(100), _)) => break,
+                Seen::Dialer(FromLink::Frame(Frame::Ping(nonce), _)) => {
                     let frame = Frame::Ping(nonce + 1);
                     pair.dialer.behaviour_mut().tell(ToLink::Send(frame));
                 }
-                Seen::Listener(FromLink::Frame(frame)) => {
+                Seen::Listener(FromLink::Frame(frame, _)) => {
                     pair.listener.behaviour_mut().tell(ToLink::Send(frame));
                 }
                 other => panic!("{other:?}"),
@@ -209,7 +209,7 @@ async fn a_link_keeps_its_connection_and_a_closed_one_lets_it_go() {
             .tell(ToLink::Send(Frame::Pong(7)));
         pair.listener.behaviour_mut().tell(ToLink::Close);
         let (dialer, listener) = pair.disconnected().await;
-        let [FromLink::Frame(Frame::Pong(7)), FromLink::Closed(Ok(()))] = *dialer else {
+        let [FromLink::Frame(Frame::Pong(7), _), FromLink::Closed(Ok(()))] = *dialer else {
             panic!("{dialer:?}");
         };
         assert!(
@@ -237,7 +237,7 @@ async fn last_words_arrive_although_the_connection_is_closed_right_after_the_lin
         }
         pair.listener.disconnect_peer_id(peer).unwrap();
         heard.extend(pair.disconnected().await.0);
-        let [FromLink::Frame(Frame::Pong(7)), FromLink::Closed(Ok(()))] = *heard else {
+        let [FromLink::Frame(Frame::Pong(7), _), FromLink::Closed(Ok(()))] = *heard else {
             panic!("{heard:?}");
         };
     }
@@ -319,7 +319,7 @@ async fn a_second_substream_is_dropped() {
     loop {
         if let Seen::Dialer(TwiceEvent::One(event) | TwiceEvent::Two(event)) = pair.next().await {
             assert!(
-                matches!(event, FromLink::Frame(Frame::Ping(1))),
+                matches!(event, FromLink::Frame(Frame::Ping(1), _)),
                 "{event:?}"
             );
             break;

@@ -89,7 +89,9 @@ impl Sybil {
             Input::LinkClosed { connection, .. } | Input::Closed { connection, .. } => {
                 self.links.retain(|(other, _)| *other != connection);
             }
-            Input::Frame { connection, frame } => self.on_frame(connection, frame),
+            Input::Frame {
+                connection, frame, ..
+            } => self.on_frame(connection, frame),
             _ => {}
         }
     }

@@ -28,12 +28,12 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next frame, or `None` until more bytes have come.
+    /// The next frame and its length in bytes, or `None` until more have come.
     ///
     /// # Errors
     ///
     /// Where the stream makes no sense. There is no way on from there: the same error comes again.
-    pub(crate) fn decode(&mut self) -> Result<Option<Frame>, ProtocolError> {
+    pub(crate) fn decode(&mut self) -> Result<Option<(Frame, usize)>, ProtocolError> {
         let unread = self.unread();
         let Some((prefix, len)) = read_prefix(unread)? else {
             return Ok(None);
@@ -47,7 +47,7 @@ impl Decoder {
         let frame = generated::Frame::decode(body).map_err(|_| ProtocolError::Malformed)?;
         let frame = Frame::try_from(frame)?;
         self.take(end);
-        Ok(Some(frame))
+        Ok(Some((frame, end)))
     }
 
     /// Says whether the stream may end here.

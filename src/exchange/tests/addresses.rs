@@ -49,7 +49,7 @@ fn exchanged(introducer: &str, offered: &[&str]) -> (Vec<Multiaddr>, Vec<Multiad
         accepting: true,
         stun_port: None,
     });
-    core.handle(now, Input::Frame { connection, frame });
+    core.handle(now, arrived(connection, frame));
     core.get_new_peer(now, None).unwrap();
     let token = crate::id::Token(id(2));
     let path = crate::message::Path::Signals(token);
@@ -62,13 +62,7 @@ fn exchanged(introducer: &str, offered: &[&str]) -> (Vec<Multiaddr>, Vec<Multiad
         request: RequestId(0),
         candidates: vec![candidate],
     };
-    core.handle(
-        now,
-        Input::Frame {
-            connection,
-            frame: Frame::Peers(peers),
-        },
-    );
+    core.handle(now, arrived(connection, Frame::Peers(peers)));
     let sent = std::iter::from_fn(|| core.poll_output()).find_map(|output| match output {
         Output::Send {
             frame: Frame::Signal(signal),
@@ -98,7 +92,7 @@ fn exchanged(introducer: &str, offered: &[&str]) -> (Vec<Multiaddr>, Vec<Multiad
         session: token.into(),
         envelope,
     });
-    core.handle(now, Input::Frame { connection, frame });
+    core.handle(now, arrived(connection, frame));
     let dialed = std::iter::from_fn(|| core.poll_output()).find_map(|output| match output {
         Output::Dial { addresses, .. } => Some(addresses),
         _ => None,

@@ -5,7 +5,7 @@ use super::{
     *,
 };
 use crate::{
-    config::{Limits, View},
+    config::{Limits, Rate, View},
     error::{AttemptError, ProtocolError},
     exchange::Input,
     id::Token,
@@ -125,10 +125,65 @@ fn so_many_signals_over_all_links_are_earned_in_25_milliseconds() {
     assert_earned((0, 25 * MS, 102), say_nth_signal, prepare, refused);
 }
 
+/// A signal with an envelope of so many bytes.
+fn signal_of(session: SessionId, len: usize) -> Frame {
+    let envelope = Envelope(vec![7; len]);
+    Frame::Signal(Signal { session, envelope })
+}
+
 #[test]
-fn a_node_is_full_with_512_peers_and_busy_with_64_queries() {
+fn a_frame_counts_once_for_each_kib_that_it_has_begun() {
+    for (len, weight) in [(100, 1), (1024, 1), (1025, 2), (16_000, 16)] {
+        let frame = |envelope| signal_of(SessionId(id(0)), envelope);
+        let is_so_long = |it: &usize| crate::wire::encode(&frame(*it)).unwrap().len() == len;
+        let envelope = (0..len).find(is_so_long).unwrap();
+        for extra in [0, 1] {
+            let (mut sim, link) = quiet();
+            (0..1024 / weight + extra).for_each(|_| sim.say(0, link, frame(envelope)));
+            sim.run(5 * MS);
+            assert_eq!(floods(&sim), extra, "{len} bytes");
+            sim.end();
+        }
+    }
+}
+
+#[test]
+fn a_signal_counts_once_for_each_kib_that_it_has_begun() {
+    for (len, weight) in [(0, 1), (1024, 1), (1025, 2), (16_000, 16)] {
+        for extra in [0, 1] {
+            let (mut sim, link) = quiet();
+            get_tokens(&mut sim, link);
+            let session = tokens(&sim)[0];
+            for _ in 0..32 / weight + extra {
+                sim.say(0, link, signal_of(session, len));
+            }
+            sim.run(5 * MS);
+            assert_eq!(refused(&sim), extra, "in a session, {len} bytes");
+            sim.end();
+
+            let (mut sim, link) = quiet();
+            get_tokens(&mut sim, link);
+            for (n, session) in tokens(&sim).into_iter().enumerate() {
+                let left = 192 / weight + extra - n * (32 / weight);
+                for _ in 0..left.min(32 / weight) {
+                    sim.say(0, link, signal_of(session, len));
+                }
+                if left <= 32 / weight {
+                    break;
+                }
+            }
+            sim.run(2 * MS);
+            assert_eq!(refused(&sim), extra, "to a peer, {len} bytes");
+            sim.end();
+        }
+    }
+}
+
+#[test]
+fn the_limits_that_can_be_chosen_are_as_documented() {
     let limits = Limits::default().with_max_peers(512).with_max_queries(64);
-    assert_eq!(Limits::default(), limits);
+    let limits = limits.with_introductions(Rate::new(64, 16));
+    assert_eq!(Limits::default(), limits.with_requests(Rate::new(32, 8)));
 }
 
 #[test]
@@ -152,8 +207,9 @@ fn a_neighbour_has_two_and_a_half_seconds_for_its_part_of_a_walk() {
     let Frame::GetPeers(request) = get_peers(1, 8) else {
         panic!();
     };
+    // It takes a millisecond until 2 is asked.
     sim.say(0, link, Frame::GetPeers(GetPeers { hops: 1, ..request }));
-    sim.run(MS + Limits::WALK_TIME - MS);
+    sim.run(Limits::WALK_TIME);
     assert_eq!(answers(&sim, 1, 0).len(), 0);
     sim.run(MS);
     assert_eq!(answers(&sim, 1, 0).len(), 1);
@@ -248,6 +304,6 @@ fn a_node_whose_peers_are_never_there_is_asked_eight_times_in_a_search() {
     sim.run(SECOND / 4);
     let is_request = |frame: &&Frame| matches!(frame, Frame::GetPeers(_));
     let asked = sim.sent(0, 1).filter(is_request).count();
-    assert_eq!(asked, 2 * Limits::REQUESTS_A_PEER);
+    assert_eq!(asked, 2 * Limits::SEARCH_REQUESTS);
     sim.end();
 }

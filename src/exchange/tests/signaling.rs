@@ -567,7 +567,7 @@ fn an_offer_is_answered_though_the_hello_of_a_connection_before_it_comes_only_no
             stun_port: None,
         });
         sim.tell(2, |core, now| {
-            core.handle(now, Input::Frame { connection, frame });
+            core.handle(now, arrived(connection, frame));
         });
         assert!(sim.peers(2).contains(&0), "seed {seed}");
         sim.run(SECOND);

@@ -147,7 +147,7 @@ fn asked_at(remote: &str) -> Option<Vec<SocketAddr>> {
         stun_port: Some(PORT),
     };
     let frame = Frame::Hello(hello);
-    core.handle(now, Input::Frame { connection, frame });
+    core.handle(now, arrived(connection, frame));
     assert_eq!(core.peers().len(), 1);
     let mut outputs = std::iter::from_fn(|| core.poll_output());
     outputs.find_map(|output| match output {

@@ -30,9 +30,8 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let frame = poll_fn(|cx| framed.poll_frame(cx));
-    tokio::time::timeout(Duration::from_secs(5), frame)
-        .await
-        .unwrap()
+    let frame = tokio::time::timeout(Duration::from_secs(5), frame).await;
+    frame.unwrap().map(|frame| frame.map(|(frame, _)| frame))
 }
 
 fn protocol_error(result: Result<Option<Frame>, LinkError>) -> ProtocolError {
@@ -122,9 +121,16 @@ async fn nothing_is_read_that_nobody_asked_for() {
 async fn of_frames_that_nobody_reads_256_may_wait() {
     let (mut near, mut far) = pipe(10);
     for nonce in 0..Limits::WAITING_FRAMES {
-        near.push(Frame::Ping(nonce as u64)).unwrap();
+        near.push(Frame::Ping(nonce.into())).unwrap();
     }
     let overflow = near.push(Frame::Ping(0));
+    assert!(matches!(overflow, Err(LinkError::Stalled)));
+
+    let (mut long, _far) = pipe(10);
+    for _ in 0..Limits::WAITING_FRAMES / 4 {
+        long.push(signal_of(4 * 1024)).unwrap();
+    }
+    let overflow = long.push(Frame::Ping(0));
     assert!(matches!(overflow, Err(LinkError::Stalled)));
 
     let read = async {

@@ -49,7 +49,7 @@ async fn a_link_that_the_remote_closes_is_closed_on_both_sides() {
     far.close().await.unwrap();
     assert!(matches!(
         next(&mut link).await,
-        FromLink::Frame(Frame::Ping(0))
+        FromLink::Frame(Frame::Ping(0), _)
     ));
     assert!(matches!(next(&mut link).await, FromLink::Closed(Ok(()))));
     let mut sent = Vec::new();
@@ -129,7 +129,7 @@ async fn a_remote_that_breaks_the_protocol_ends_the_link_after_what_it_said_befo
     let (mut link, mut far) = open(100).await;
     far.write_all(&PING).await.unwrap();
     far.write_all(&[1, 0x07]).await.unwrap();
-    assert!(matches!(next(&mut link).await, FromLink::Frame(_)));
+    assert!(matches!(next(&mut link).await, FromLink::Frame(_, _)));
     let FromLink::Closed(Err(LinkError::Protocol(error))) = next(&mut link).await else {
         panic!("it is still open");
     };
@@ -158,7 +158,7 @@ async fn what_a_remote_said_before_it_went_away_is_heard() {
     far.write_all(&PING).await.unwrap();
     drop(far);
     link.on_command(ToLink::Send(Frame::Ping(0)));
-    assert!(matches!(next(&mut link).await, FromLink::Frame(_)));
+    assert!(matches!(next(&mut link).await, FromLink::Frame(_, _)));
     assert!(matches!(next(&mut link).await, FromLink::Closed(Ok(()))));
 }
 
@@ -167,7 +167,7 @@ async fn a_flood_of_frames_does_not_keep_our_own_from_going_out() {
     let (mut link, mut far) = open(1 << 16).await;
     far.write_all(&PING.repeat(1_000)).await.unwrap();
     link.on_command(ToLink::Send(Frame::Ping(0)));
-    assert!(matches!(next(&mut link).await, FromLink::Frame(_)));
+    assert!(matches!(next(&mut link).await, FromLink::Frame(_, _)));
     let mut sent = [0; 3];
     far.read_exact(&mut sent).now_or_never().unwrap().unwrap();
     assert_eq!(sent, PING);
@@ -179,8 +179,8 @@ async fn a_connection_that_closes_hands_over_what_came_and_sends_what_waits() {
     link.on_command(ToLink::Send(Frame::Ping(0)));
     far.write_all(&PING.repeat(2)).await.unwrap();
     let [
-        FromLink::Frame(_),
-        FromLink::Frame(_),
+        FromLink::Frame(_, _),
+        FromLink::Frame(_, _),
         FromLink::Closed(Ok(())),
     ] = *part(&mut link).await
     else {

@@ -179,7 +179,15 @@ impl World {
     fn on_frame(&mut self, id: NodeId, connection: ConnectionId, frame: Frame) {
         if let Some(node) = self.nodes.get_mut(id.0) {
             self.is_for_another = node.tally.on_receive(connection, &frame);
-            self.pass(id, Input::Frame { connection, frame });
+            let len = 0; // none is long here
+            self.pass(
+                id,
+                Input::Frame {
+                    connection,
+                    frame,
+                    len,
+                },
+            );
             self.is_for_another = false;
         }
     }

@@ -240,7 +240,7 @@ impl Direct {
             send_back_addr: address_of(remote),
             upgrade: async move {
                 let proven = identity.prove(muxer, Side::Listener).await?;
-                handle.act(|state, _| state.endpoint.on_proven(key));
+                handle.act(|state, _| state.endpoint.forget_stranger(key));
                 Ok(proven)
             }
             .boxed(),

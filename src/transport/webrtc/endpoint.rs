@@ -655,7 +655,7 @@ impl Endpoint {
             .is_some_and(Connection::is_forgotten)
         {
             self.connections.remove(&key);
-            self.on_proven(key);
+            self.forget_stranger(key);
         }
     }
 

@@ -16,7 +16,10 @@ use crate::{
 pub(super) fn decode_all(bytes: &[u8]) -> Result<Vec<Frame>, ProtocolError> {
     let mut decoder = Decoder::default();
     decoder.extend(bytes);
-    let frames = std::iter::from_fn(|| decoder.decode().transpose()).collect::<Result<_, _>>()?;
+    let frames = std::iter::from_fn(|| decoder.decode().transpose());
+    let frames = frames
+        .map(|it| it.map(|(frame, _)| frame))
+        .collect::<Result<_, _>>()?;
     decoder.finish()?;
     Ok(frames)
 }
@@ -62,7 +65,7 @@ fn frames_arrive_however_the_network_cuts_them() {
         while !rest.is_empty() {
             let (packet, later) = rest.split_at(rng.random_range(1..=rest.len().min(700)));
             decoder.extend(packet);
-            while let Some(frame) = decoder.decode().unwrap() {
+            while let Some((frame, _)) = decoder.decode().unwrap() {
                 arrived.push(frame);
             }
             rest = later;

@@ -425,7 +425,7 @@ async fn who_does_not_prove_who_it_is_has_ten_seconds() {
     poll_fn(|cx| silent.poll_connected(cx)).await.unwrap();
     assert!(upgrade.await.is_err());
     let took = start.elapsed();
-    assert!(took > 9 * SECOND && took < 12 * SECOND, "{took:?}");
+    assert!(took >= Limits::PROOF_TIME && took < 12 * SECOND, "{took:?}");
 }
 
 #[tokio::test]
@@ -486,7 +486,7 @@ async fn one_host_may_have_as_many_connections_as_it_proves_who_it_is_for() {
     let mut bob = Node::new().await;
     let (_, mut alice) = transport();
     let mut open = Vec::new();
-    for _ in 0..=Limits::DIRECT_SETUPS_A_HOST {
+    for _ in 0..=Limits::DIRECT_SETUPS_PER_HOST {
         let dial = alice.dial(bob.address.clone(), DIAL).unwrap();
         open.push((dial.await.unwrap(), bob.accepted().await));
     }

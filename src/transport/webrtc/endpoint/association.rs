@@ -453,7 +453,11 @@ impl Association {
             && let Some(done) = self.resets.on_answered(number, is_done)
         {
             let before = self.streams.len();
-            self.streams.retain(|stream| !done.contains(&stream.id));
+            for id in done {
+                if let Ok(place) = find(&self.streams, id) {
+                    self.streams.remove(place);
+                }
+            }
             self.resets.expect_ours(number, before - self.streams.len());
         }
         if let Some(reset) = reconfig.request {

@@ -3,6 +3,8 @@
 //! of somebody is a STUN request that anybody may have sent in anybody's name. Its source is asked back, by one
 //! request that is no longer, and only who answers that gets a connection.
 
+#[cfg(any(test, fuzzing))]
+use std::collections::HashSet;
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
@@ -47,7 +49,7 @@ pub(super) struct Strangers {
     /// Whether there are to be no more. Those who are there may still show themselves at another address.
     is_closed: bool,
     /// Their connections, until it is proven who they are, and which host has them: at most [`Limits::DIRECT_SETUPS`], and
-    /// [`Limits::DIRECT_SETUPS_A_HOST`].
+    /// [`Limits::DIRECT_SETUPS_PER_HOST`].
     setups: HashMap<Key, IpAddr>,
     /// Who is asked and has not answered yet, the oldest first, at most [`Limits::DIRECT_SOURCES`].
     sources: VecDeque<Source>,
@@ -70,7 +72,7 @@ impl Strangers {
         let its = self.setups.values().filter(|of| **of == host);
         !self.is_closed
             && self.setups.len() < Limits::DIRECT_SETUPS
-            && its.count() < Limits::DIRECT_SETUPS_A_HOST
+            && its.count() < Limits::DIRECT_SETUPS_PER_HOST
     }
 
     /// What to ask the source of `request`, if it is to be asked.
@@ -133,18 +135,6 @@ impl Strangers {
     pub(super) fn is_empty(&self) -> bool {
         self.setups.is_empty()
     }
-
-    #[cfg(any(test, fuzzing))]
-    pub(super) fn assert_bounded(&self) {
-        let hosts: HashMap<_, usize> =
-            self.setups.values().fold(HashMap::new(), |mut hosts, it| {
-                *hosts.entry(it).or_default() += 1;
-                hosts
-            });
-        assert!(hosts.values().all(|it| *it <= Limits::DIRECT_SETUPS_A_HOST));
-        assert!(self.setups.len() <= Limits::DIRECT_SETUPS);
-        assert!(self.sources.len() <= Limits::DIRECT_SOURCES);
-    }
 }
 
 impl Endpoint {
@@ -170,7 +160,9 @@ impl Endpoint {
     ) -> Key {
         let random = rand::rng().sample_iter(Alphanumeric).take(RANDOM_LEN);
         let name: String = PREFIX.chars().chain(random.map(char::from)).collect();
-        self.make_direct(now, &name, Some((target, fingerprint)))
+        let key = self.make_direct(now, &name, Some((target, fingerprint)));
+        self.with(now, key, |connection| connection.handle_timeout(now));
+        key
     }
 
     /// The channel over which both ends prove who they are, which is the caller's from now on, and the fingerprints of
@@ -186,7 +178,7 @@ impl Endpoint {
     }
 
     /// Who dialed an address of ours has proven who it is, or is gone.
-    pub(in super::super) fn on_proven(&mut self, key: Key) {
+    pub(in super::super) fn forget_stranger(&mut self, key: Key) {
         let strangers = self.strangers.as_mut();
         strangers.map(|strangers| strangers.setups.remove(&key));
     }
@@ -241,16 +233,19 @@ impl Endpoint {
         let Some(key) = known.or_else(make) else {
             return;
         };
-        if known.is_none()
-            && let Some(strangers) = &mut self.strangers
-        {
+        let is_new = known.is_none();
+        if is_new && let Some(strangers) = &mut self.strangers {
             strangers.setups.insert(key, host_of(pair.1.ip()));
         }
         self.with(now, key, |connection| {
-            connection.show(now, pair, &source.request)
+            if is_new {
+                connection.handle_timeout(now);
+            }
+            connection.show(now, pair, &source.request);
         });
     }
 
+    /// A connection that is to be begun.
     fn make_direct(
         &mut self,
         now: Instant,
@@ -269,8 +264,26 @@ impl Endpoint {
         let key = ingredients.key;
         let connection = Connection::direct(now, ingredients, credentials, dialed);
         self.connections.insert(key, connection);
-        self.with(now, key, |connection| connection.handle_timeout(now));
         key
+    }
+
+    /// Whoever is let in is one of these hosts, and there, and not one too many.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn assert_strangers_bounded(&self, answered: &HashSet<IpAddr>) {
+        let strangers = self.strangers.iter();
+        for Strangers {
+            setups, sources, ..
+        } in strangers
+        {
+            assert!(setups.keys().all(|it| self.connections.contains_key(it)));
+            assert!(setups.len() <= Limits::DIRECT_SETUPS);
+            assert!(sources.len() <= Limits::DIRECT_SOURCES);
+            for host in setups.values() {
+                assert!(answered.contains(host));
+                let its = setups.values().filter(|of| *of == host);
+                assert!(its.count() <= Limits::DIRECT_SETUPS_PER_HOST);
+            }
+        }
     }
 
     /// Tells that we can be dialed at an address, or not any more.

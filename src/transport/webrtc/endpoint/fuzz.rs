@@ -2,8 +2,8 @@
 //! has damaged.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    net::SocketAddr,
+    collections::{HashMap, HashSet, VecDeque},
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -39,6 +39,8 @@ struct World {
     fates: VecDeque<u8>,
     /// What somebody else was sent last, by where that is.
     sent: HashMap<SocketAddr, Vec<u8>>,
+    /// Who has answered what it was sent.
+    answered: HashSet<IpAddr>,
 }
 
 /// Sets up connections by signals and over datagrams that nobody vouches for. Whatever comes, nothing is left in
@@ -61,6 +63,7 @@ fn play(bytes: &[u8], act: impl Fn(&mut World, &mut Script<'_>) -> Option<()>) {
         channels: Vec::new(),
         fates: VecDeque::new(),
         sent: HashMap::new(),
+        answered: HashSet::from([address(0).ip()]),
     };
     for n in 0..2 {
         let network = IpNet::new(address(n).ip(), 24).unwrap();

@@ -19,8 +19,7 @@ pub fn strangers(bytes: &[u8]) {
             world.ends[1].let_strangers_in();
         }
         let happened = world.meet(script);
-        let strangers = world.ends[1].strangers.as_ref().unwrap();
-        strangers.assert_bounded();
+        world.ends[1].assert_strangers_bounded(&world.answered);
         happened
     });
 }
@@ -46,7 +45,7 @@ impl World {
             1 => {
                 let (from, name) = (somewhere(script)?, name(script)?);
                 if let Some(answer) = self.sent.get(&from).and_then(|it| answer(&name, it)) {
-                    self.arrives(from, answer);
+                    self.answers(from, answer);
                 }
             }
             2 => {
@@ -56,14 +55,14 @@ impl World {
             3 => {
                 // More of one host than there is room for.
                 let (host, name) = (script.byte()?, name(script)?);
-                for n in 0..=Limits::DIRECT_SETUPS_A_HOST {
+                for n in 0..=Limits::DIRECT_SETUPS_PER_HOST {
                     let from = SocketAddr::from(([9, 1, 1, host], 1 + n as u16));
                     let name = format!("{name}/{n}");
                     self.arrives(from, question(&name, TransactionId::new()).unwrap());
                     self.settle();
                     let asked = self.sent.remove(&from);
                     if let Some(answer) = asked.and_then(|it| answer(&name, &it)) {
-                        self.arrives(from, answer);
+                        self.answers(from, answer);
                     }
                 }
             }
@@ -84,7 +83,10 @@ impl World {
                         self.channels.push((*n, *key, channel));
                     }
                 }
-                self.ends[1].on_proven(self.connections.first()?.1);
+                let came = self.connections.iter().find(|(n, _)| *n == 1);
+                if let Some((_, key)) = came {
+                    self.ends[1].forget_stranger(*key);
+                }
             }
             8 => self.ends[1].turn_strangers_away(),
             _ => {
@@ -93,6 +95,11 @@ impl World {
             }
         }
         Some(())
+    }
+
+    fn answers(&mut self, from: SocketAddr, answer: Vec<u8>) {
+        self.answered.insert(from.ip());
+        self.arrives(from, answer);
     }
 
     fn arrives(&mut self, from: SocketAddr, datagram: Vec<u8>) {

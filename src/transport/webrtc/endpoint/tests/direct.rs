@@ -267,7 +267,7 @@ fn so_many_strangers_are_set_up_at_a_time() {
 
 #[test]
 fn one_host_has_so_many_of_them_and_leaves_others_room() {
-    let most = Limits::DIRECT_SETUPS_A_HOST;
+    let most = Limits::DIRECT_SETUPS_PER_HOST;
     for host in ["9.2.0.1", "[2620:fe::1:0:0:0:9]"] {
         let mut lab = lab(1);
         for n in 1..most {
@@ -300,7 +300,7 @@ fn who_has_come_counts_until_it_has_proven_who_it_is_or_is_gone() {
         };
         assert!(waiting(&lab));
         if is_proven {
-            lab.ends[1].endpoint.on_proven(b);
+            lab.ends[1].endpoint.forget_stranger(b);
             assert!(!waiting(&lab));
         }
         lab.release(0, a);
