@@ -30,7 +30,7 @@ use web_time::Instant;
 
 use crate::{
     config::{Config, Incoming},
-    error::{JoinError, LinkError, StartQueryError, StreamError},
+    error::{JoinError, LinkError, Refusal, StartQueryError, StreamError},
     event::{PxpEvent, Via},
     exchange::{Established, Exchange, Input, Output, Side},
     handler::{FromLink, Handler, Role, ToLink},
@@ -177,6 +177,12 @@ impl Behaviour {
     /// themselves are not among them.
     pub fn known_peers(&self) -> Vec<KnownPeer> {
         self.known_peers.list(known::now())
+    }
+
+    /// How often this node has said no for this reason, since it began: to links, requests, offers and sessions of others. What is
+    /// refused as [`Refusal::Busy`] exceeds one of the [`Limits`](crate::Limits).
+    pub fn refused(&self, reason: Refusal) -> u64 {
+        self.exchange.refused(reason)
     }
 
     /// The networks that this node takes part in.

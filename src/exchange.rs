@@ -39,7 +39,7 @@ use crate::{
     error::{JoinError, LinkError, QueryError, Refusal},
     event::{PxpEvent, Via},
     id::{NetworkId, SessionId},
-    message::{Frame, Seal},
+    message::{Frame, Refuse, Seal},
     rate::Bucket,
     reach::Reach,
     signaling::{Command, Notice},
@@ -178,6 +178,8 @@ pub(crate) struct Exchange {
     sessions: Expiries<(ConnectionId, SessionId)>,
     /// How many more signals we pass on, from the first one on.
     relayed: Option<Bucket>,
+    /// How often we said no.
+    refused: HashMap<Refusal, u64>,
     walks: Walks,
     queries: Queries,
     answers: Answers,
@@ -225,6 +227,7 @@ impl Exchange {
             neighbors: Neighbors::default(),
             sessions: Expiries::default(),
             relayed: None,
+            refused: HashMap::new(),
             walks: Walks::default(),
             queries: Queries::default(),
             answers: Answers::default(),
@@ -451,9 +454,20 @@ impl Exchange {
         self.roster.allowance(&link.peer)
     }
 
+    pub(crate) fn refused(&self, reason: Refusal) -> u64 {
+        self.refused.get(&reason).copied().unwrap_or_default()
+    }
+
+    fn count_refusal(&mut self, reason: Refusal) {
+        *self.refused.entry(reason).or_default() += 1;
+    }
+
     fn send(&mut self, connection: ConnectionId, frame: Frame) {
         if let Some(link) = self.links.get(&connection) {
             let peer = link.peer;
+            if let Frame::Refuse(Refuse { reason, .. }) = frame {
+                self.count_refusal(reason);
+            }
             self.outputs.push_back(Output::Send {
                 peer,
                 connection,

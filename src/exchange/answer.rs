@@ -199,13 +199,25 @@ impl Exchange {
         };
         let mut negotiation = Negotiation::new(peer, from, signal.session, body.exchange, network);
         let content = match admitted.and_then(|()| self.accept_offer(now, &negotiation, offer)) {
-            Ok(Some(answer)) => SignalContent::Answer(answer),
+            Ok(Some(answer)) => Ok(answer),
             Ok(None) => return Ok(()),
-            Err(reason) => SignalContent::Reject(reason),
+            Err(reason) => Err(reason),
         };
+        let content = self.verdict(content);
         let frame = negotiation.sign(&*self.seal, &self.local, content);
         self.send(from, frame.ok_or(Refusal::Busy)?);
         Ok(())
+    }
+
+    /// What an offerer is told.
+    fn verdict(&mut self, answer: Result<Description, Refusal>) -> SignalContent {
+        match answer {
+            Ok(answer) => SignalContent::Answer(answer),
+            Err(reason) => {
+                self.count_refusal(reason);
+                SignalContent::Reject(reason)
+            }
+        }
     }
 
     /// The network of a sound offer.
@@ -286,7 +298,7 @@ impl Exchange {
         };
         let answer = self.answer(&peer, sdp, offered, reach);
         let is_refused = answer.is_err();
-        let content = answer.map_or_else(SignalContent::Reject, SignalContent::Answer);
+        let content = self.verdict(answer);
         let introduction = self.answers.introduced.get_mut(&peer);
         let frame = introduction
             .and_then(|known| known.negotiation.sign(&*self.seal, &self.local, content));

@@ -39,6 +39,7 @@ fn requests_beyond_the_burst_are_refused_and_answered_again_later() {
             "{requests}"
         );
         assert_eq!(answers(&sim, 1, 0).len(), requests as usize - busy);
+        assert_eq!(sim.nodes[1].core.refused(Refusal::Busy), busy as u64);
         sim.run(SECOND);
         sim.say(0, link, get_peers(requests, 8));
         sim.run(SECOND);

@@ -164,8 +164,11 @@ fn a_node_without_addresses_dials_few_offerers_at_a_time_and_none_twice() {
         let rejected = signals(&sim, 2, 1).into_iter();
         let rejected =
             rejected.filter(|body| matches!(body.content, SignalContent::Reject(Refusal::Busy)));
-        let refused = refusals(&sim, 2, 1).len();
-        assert_eq!(rejected.count() + refused, offerers + busy, "{offerers}");
+        let (rejected, refused) = (rejected.count(), refusals(&sim, 2, 1));
+        assert_eq!(rejected + refused.len(), offerers + busy, "{offerers}");
+        let refused = refused.iter().filter(|it| **it == Refusal::Busy).count();
+        let counted = sim.nodes[2].core.refused(Refusal::Busy);
+        assert_eq!(counted, (rejected + refused) as u64, "{offerers}");
         sim.run(10 * SECOND);
         sim.end();
     }
