@@ -147,7 +147,12 @@ impl Introducer {
     }
 
     fn frame(&mut self, connection: ConnectionId, frame: Frame) -> Option<Frame> {
-        self.handle(Input::Frame { connection, frame })
+        let len = 0; // below a KiB
+        self.handle(Input::Frame {
+            connection,
+            frame,
+            len,
+        })
     }
 
     fn any_link(&mut self) -> ConnectionId {

@@ -91,8 +91,8 @@ impl Limits {
     /// signals, stays below it. More end the link.
     pub const FRAMES: Rate = Rate::new(1024, 512);
 
-    /// How many frames wait for a remote to read, up to one more of [`Self::FRAME_LEN`]. A healthy one leaves none waiting; this is what a busy introducer
-    /// sends in the second that a phone takes to change networks. More end the link.
+    /// How many frames wait for a remote to read, and one more. A healthy one leaves none waiting; this is what a busy
+    /// introducer sends in the second that a phone takes to change networks. More end the link.
     pub const WAITING_FRAMES: u32 = 256;
 
     /// How often one link may tell changes: once a second, and then the network may bunch them. More end the link.
@@ -239,8 +239,8 @@ impl Limits {
     /// a round trip; and who forges sources can aim us at no more. Checks from others are dropped.
     pub const ICE_SOURCES: usize = 4;
 
-    /// How many such addresses there may be while the connection lives, with those that have answered: a peer that changes networks each
-    /// few minutes for a day. The engine forgets none of them.
+    /// How many such addresses there may be while the connection lives, with those that have answered: a peer that
+    /// changes networks each few minutes for a day. The engine forgets none of them.
     pub const ALL_ICE_SOURCES: usize = 256;
 
     /// How many bytes go to an address that has not answered, because the other side has named it; and how many
@@ -252,16 +252,16 @@ impl Limits {
     /// symmetric NAT, several times over. What tells of more is dropped.
     pub const MAPPED_ADDRESSES: usize = 64;
 
-    /// How many connections are set up by signals at a time, incoming and outgoing, at some 16 kB each. Who comes when so
-    /// many are under way is reached in another way.
+    /// How many connections are set up by signals at a time, incoming and outgoing, at some 16 kB each. Who comes when
+    /// so many are under way is reached in another way.
     pub const SETUPS: usize = 512;
 
-    /// How many connections one webrtc-direct listener may have whose other end has answered and not yet proven who it is,
-    /// at some 16 kB each. Who comes when there are so many comes again.
+    /// How many connections one webrtc-direct listener may have whose other end has answered and not yet proven who it
+    /// is, at some 16 kB each. Who comes when there are so many comes again.
     pub const DIRECT_SETUPS: usize = 400;
 
-    /// How many of [`Self::DIRECT_SETUPS`] one host may have, an IPv4 address or an IPv6 /64: a room full of peers behind
-    /// one router, and a fraction of all.
+    /// How many of [`Self::DIRECT_SETUPS`] one host may have, an IPv4 address or an IPv6 /64: a room full of peers
+    /// behind one router, and a fraction of all.
     pub const DIRECT_SETUPS_PER_HOST: usize = 64;
 
     /// How many sources are asked at a time whether they want to connect by webrtc-direct, or somebody in their name:
@@ -277,7 +277,8 @@ impl Limits {
 
 /// # Of a WebRTC connection
 impl Limits {
-    /// The longest datagram that is taken, in bytes: WebRTC keeps below what every path carries. Longer ones are dropped.
+    /// The longest datagram that is taken, in bytes: WebRTC keeps below what every path carries. Longer ones are
+    /// dropped.
     pub const DATAGRAM_LEN: usize = 1500;
 
     /// The longest message, in bytes: libp2p's framing makes none above 16 KiB, and others may be less exact. A longer
