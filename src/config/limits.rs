@@ -211,9 +211,10 @@ impl Limits {
     /// interfaces and a mapped address each; and a lying peer can name no more victims. The rest is left out.
     pub const ICE_CANDIDATES: usize = 8;
 
-    /// How many connections may be in set-up at a time with those whom one peer brings, at some 16 kB each: a crowd
-    /// finds several who introduce it, or somebody else at once; who lies takes 5 s of this at each. More are refused.
-    pub const SETUPS_PER_INTRODUCER: usize = 8;
+    /// How many connections may be in set-up at a time with those whom one peer brings, at some 16 kB each: a crowd that
+    /// comes at once through one node, as [`Self::with_introductions`] has it; who lies takes 5 s of this at each. More
+    /// are refused.
+    pub const SETUPS_PER_INTRODUCER: usize = 64;
 
     /// How long a path may be searched for: one that exists is found in a few round trips; the rest of a swarm's 10 s is
     /// for the addresses to be dialed next. Then it ends.

@@ -5,9 +5,25 @@ use super::{
     *,
 };
 use crate::{
+    config::{Limits, Rate},
     exchange::Input,
     signaling::{Command, Notice},
 };
+
+const MOST: usize = Limits::SETUPS_PER_INTRODUCER;
+
+/// 0 and 2 both know 1, and nobody else; who brings how many is no matter.
+fn generous() -> Sim {
+    let mut sim = Sim::new(1);
+    sim.has_signaling = true;
+    let limits = Limits::default().with_introductions(Rate::new(1000, 1000));
+    for _ in 0..3 {
+        sim.add(config().with_limits(limits.clone()));
+    }
+    sim.star(1, 0..1);
+    sim.star(1, 2..3);
+    sim
+}
 
 /// Has `offers` strangers ask node 1 to connect, by the word of `introducer`. How many of them were answered,
 /// and how many refused.
@@ -35,8 +51,8 @@ fn crowd(sim: &mut Sim, introducer: usize, first: usize, offers: usize) -> (usiz
 
 #[test]
 fn so_many_are_on_their_way_by_the_word_of_one_introducer() {
-    for (offers, busy) in [(7, 0), (8, 0), (9, 1), (20, 12)] {
-        let mut sim = strangers(1);
+    for (offers, busy) in [(MOST - 1, 0), (MOST, 0), (MOST + 1, 1), (MOST + 16, 16)] {
+        let mut sim = generous();
         heed_nothing(&mut sim, 0);
         heed_nothing(&mut sim, 2);
         assert_eq!(crowd(&mut sim, 0, 100, offers), (offers - busy, busy));
@@ -45,9 +61,9 @@ fn so_many_are_on_their_way_by_the_word_of_one_introducer() {
         // Until they may come no longer.
         let coming = offers - busy;
         sim.run(24 * SECOND);
-        assert_eq!(crowd(&mut sim, 0, 300, 8), (8 - coming, coming));
+        assert_eq!(crowd(&mut sim, 0, 300, MOST), (MOST - coming, coming));
         sim.run(SECOND);
-        assert_eq!(crowd(&mut sim, 0, 400, 8), (coming, 8 - coming));
+        assert_eq!(crowd(&mut sim, 0, 400, MOST), (coming, MOST - coming));
         sim.run(26 * SECOND);
         sim.end();
     }
@@ -55,9 +71,9 @@ fn so_many_are_on_their_way_by_the_word_of_one_introducer() {
 
 #[test]
 fn a_set_up_that_has_failed_makes_room_for_another() {
-    let mut sim = strangers(1);
+    let mut sim = generous();
     heed_nothing(&mut sim, 0);
-    assert_eq!(crowd(&mut sim, 0, 100, 9), (8, 1));
+    assert_eq!(crowd(&mut sim, 0, 100, MOST + 1), (MOST, 1));
     for (n, number) in (100..).zip(0..3) {
         sim.notify(1, Notice::Failed(setup(n, number)));
     }
