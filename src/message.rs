@@ -25,9 +25,10 @@ pub(crate) enum Frame {
     Unknown,
 }
 
-/// As how many frames or signals so many bytes count: as many KiB as they have begun.
+/// As how many frames or signals so many bytes count: as many times 2 KiB as they have begun, for a usual description
+/// is between one and two.
 pub(crate) fn weight(len: usize) -> u32 {
-    u32::try_from(len.div_ceil(1024)).unwrap_or(u32::MAX).max(1)
+    u32::try_from(len.div_ceil(2048)).unwrap_or(u32::MAX).max(1)
 }
 
 impl Frame {

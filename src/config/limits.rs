@@ -62,7 +62,7 @@ impl Limits {
 /// # Of a link, in the order in which they are met
 ///
 /// What cannot be chosen, as all that follows. Who exceeds a limit is refused, or not heard; what ends a link or a
-/// connection says so. Where frames or signals are counted, one counts as its length in KiB, rounded up.
+/// connection says so. Where frames or signals are counted, one counts once for each 2 KiB that it has begun.
 impl Limits {
     /// How long the remote may take to agree on the protocol: as long as for its hello thereafter. Then there is no
     /// link.
@@ -140,8 +140,8 @@ impl Limits {
     /// think that we flood it, and fewer at once than may wait for it. More are refused.
     pub const SIGNALS: Rate = Rate::new(192, 256);
 
-    /// How many signals we pass on over all links together: those of 200 introductions a second, of a dozen and two
-    /// descriptions each, and 4 MiB. More are refused.
+    /// How many signals we pass on over all links together: a dozen for each of 340 introductions a second, and 8 MiB.
+    /// More are refused.
     pub const ALL_SIGNALS: Rate = Rate::new(4096, 4096);
 
     /// The longest walk that can be asked for, in hops.

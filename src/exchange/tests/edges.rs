@@ -132,8 +132,8 @@ fn signal_of(session: SessionId, len: usize) -> Frame {
 }
 
 #[test]
-fn a_frame_counts_once_for_each_kib_that_it_has_begun() {
-    for (len, weight) in [(100, 1), (1024, 1), (1025, 2), (16_000, 16)] {
+fn a_frame_counts_once_for_each_2_kib_that_it_has_begun() {
+    for (len, weight) in [(100, 1), (2048, 1), (2049, 2), (16_000, 8)] {
         let frame = |envelope| signal_of(SessionId(id(0)), envelope);
         let is_so_long = |it: &usize| crate::wire::encode(&frame(*it)).unwrap().len() == len;
         let envelope = (0..len).find(is_so_long).unwrap();
@@ -148,8 +148,8 @@ fn a_frame_counts_once_for_each_kib_that_it_has_begun() {
 }
 
 #[test]
-fn a_signal_counts_once_for_each_kib_that_it_has_begun() {
-    for (len, weight) in [(0, 1), (1024, 1), (1025, 2), (16_000, 16)] {
+fn a_signal_counts_once_for_each_2_kib_that_it_has_begun() {
+    for (len, weight) in [(0, 1), (2048, 1), (2049, 2), (16_000, 8)] {
         for extra in [0, 1] {
             let (mut sim, link) = quiet();
             get_tokens(&mut sim, link);
