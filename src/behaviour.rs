@@ -179,8 +179,8 @@ impl Behaviour {
         self.known_peers.list(known::now())
     }
 
-    /// How often this node has said no for this reason, since it began: to links, requests, offers and sessions of others. What is
-    /// refused as [`Refusal::Busy`] exceeds one of the [`Limits`](crate::Limits).
+    /// How often this node has said no for this reason since it began: to links, requests, offers and sessions of
+    /// others. What is refused as [`Refusal::Busy`] exceeds one of the [`Limits`](crate::Limits).
     pub fn refused(&self, reason: Refusal) -> u64 {
         self.exchange.refused(reason)
     }

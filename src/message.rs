@@ -107,9 +107,14 @@ pub(crate) struct Signal {
 }
 
 impl Signal {
-    /// As how many signals it counts.
+    /// What its frame holds beside the envelope, in bytes, at most: the tag and the length of the signal and of the
+    /// envelope, of 2 bytes each since both are below 16 KiB, and the session with its tag and length.
+    pub(crate) const OVERHEAD: usize = 2 * (1 + 2) + (1 + 1 + 16);
+
+    /// As how many signals it counts: as many as its frame does, so that who passes it on counts no less than who
+    /// gets it.
     pub(crate) fn weight(&self) -> u32 {
-        weight(self.envelope.0.len())
+        weight(self.envelope.0.len() + Self::OVERHEAD)
     }
 }
 

@@ -198,12 +198,11 @@ impl Exchange {
             Glare::None => self.admit(&peer),
         };
         let mut negotiation = Negotiation::new(peer, from, signal.session, body.exchange, network);
-        let content = match admitted.and_then(|()| self.accept_offer(now, &negotiation, offer)) {
-            Ok(Some(answer)) => Ok(answer),
-            Ok(None) => return Ok(()),
-            Err(reason) => Err(reason),
+        let answer = admitted.and_then(|()| self.accept_offer(now, &negotiation, offer));
+        let Some(answer) = answer.transpose() else {
+            return Ok(());
         };
-        let content = self.verdict(content);
+        let content = self.verdict(answer);
         let frame = negotiation.sign(&*self.seal, &self.local, content);
         self.send(from, frame.ok_or(Refusal::Busy)?);
         Ok(())

@@ -119,7 +119,9 @@ pub(super) struct Sim {
 
 /// A frame has come, of as many bytes as it takes.
 pub(super) fn arrived(connection: ConnectionId, frame: Frame) -> Input {
-    let len = crate::wire::encode(&frame).map_or(0, |bytes| bytes.len());
+    let bytes = crate::wire::encode(&frame).unwrap_or_default();
+    let prefix = bytes.iter().position(|byte| *byte < 0x80);
+    let len = prefix.map_or(0, |end| bytes.len() - end - 1);
     Input::Frame {
         connection,
         frame,

@@ -30,7 +30,7 @@ use libp2p::{PeerId, swarm::ConnectionId};
 use super::sim::{Sim, address, arrived, forge, network, peer, read};
 use crate::{
     config::Config,
-    error::{LinkError, QueryError, Refusal},
+    error::{LinkError, ProtocolError, QueryError, Refusal},
     event::{Origin, PxpEvent},
     id::{ExchangeId, NetworkTag, QueryId, RequestId, SessionId},
     message::{
@@ -121,6 +121,12 @@ fn refusals(sim: &Sim, from: usize, to: usize) -> Vec<Refusal> {
         _ => None,
     });
     refusals.collect()
+}
+
+/// How many links have ended at `node` for what they brought too much of.
+fn floods(sim: &Sim, node: usize) -> usize {
+    let is_flood = |it: &&&LinkError| matches!(it, LinkError::Protocol(ProtocolError::Flood));
+    sim.link_errors(node).iter().filter(is_flood).count()
 }
 
 /// The contents of all signals that `from` signed and sent to `to`.

@@ -28,7 +28,7 @@ impl Decoder {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next frame and its length in bytes, or `None` until more have come.
+    /// The next frame and its length in bytes, without the prefix, or `None` until more have come.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Decoder {
         let frame = generated::Frame::decode(body).map_err(|_| ProtocolError::Malformed)?;
         let frame = Frame::try_from(frame)?;
         self.take(end);
-        Ok(Some((frame, end)))
+        Ok(Some((frame, end - prefix)))
     }
 
     /// Says whether the stream may end here.

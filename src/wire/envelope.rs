@@ -11,7 +11,7 @@ use super::signal_body;
 use crate::{
     config::Limits,
     error::SignalError,
-    message::{Envelope, Seal, SignalBody},
+    message::{Envelope, Seal, Signal, SignalBody},
 };
 
 /// Keeps a signature that was made here from being taken for one that was made for something else.
@@ -20,13 +20,8 @@ pub(super) const DOMAIN: &str = "libp2p-pxp-signal";
 /// What is in the envelope. No multicodec stands for it, so it has a name, as protocols do.
 pub(super) const PAYLOAD_TYPE: &[u8] = b"/libp2p/pxp/signal/1";
 
-/// What a [`Frame::Signal`](crate::message::Frame::Signal) holds beside its envelope: the tag and
-/// the length of the signal and of the envelope, of 2 bytes each since both are below 16 KiB, and
-/// the session with its tag and length.
-const SIGNAL_OVERHEAD: usize = 2 * (1 + 2) + (1 + 1 + 16);
-
 /// The longest envelope that fits into a frame, and so the longest that is sealed.
-pub(super) const MAX_ENVELOPE_LEN: usize = Limits::FRAME_LEN - SIGNAL_OVERHEAD;
+pub(super) const MAX_ENVELOPE_LEN: usize = Limits::FRAME_LEN - Signal::OVERHEAD;
 
 /// Signs with the key of the local peer, and opens what anybody signed.
 pub(crate) struct Signer {

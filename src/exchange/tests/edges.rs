@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     config::{Limits, Rate, View},
-    error::{AttemptError, ProtocolError},
+    error::AttemptError,
     exchange::Input,
     id::Token,
     message::{Path, PeerCandidate},
@@ -52,9 +52,21 @@ fn refused(sim: &Sim) -> usize {
     refusals(sim, 1, 0).len()
 }
 
-fn floods(sim: &Sim) -> usize {
-    let is_flood = |it: &&&LinkError| matches!(it, LinkError::Protocol(ProtocolError::Flood));
-    sim.link_errors(1).iter().filter(is_flood).count()
+fn flooded(sim: &Sim) -> usize {
+    floods(sim, 1)
+}
+
+/// The only candidate of 0 is given up after this time, and why.
+fn assert_gives_up_after(mut sim: Sim, time: Duration, why: &AttemptError) {
+    let query = sim.start_query(0);
+    sim.run(time - MS);
+    assert_eq!(sim.outcome(0, query), None);
+    sim.run(MS);
+    match sim.outcome(0, query) {
+        Some(Err(QueryError::Unreachable { last, .. })) => assert_eq!(last, *why),
+        other => panic!("{other:?}"),
+    }
+    sim.end();
 }
 
 #[test]
@@ -75,7 +87,7 @@ fn so_many_introductions_are_earned_in_a_second() {
 #[test]
 fn so_many_frames_are_earned_in_a_second() {
     let say = |sim: &mut Sim, link, _| sim.say(0, link, Frame::Unknown);
-    assert_earned((1024, SECOND, 512), say, nothing, floods);
+    assert_earned((1024, SECOND, 512), say, nothing, flooded);
 }
 
 #[test]
@@ -96,7 +108,7 @@ fn so_many_updates_are_earned_in_a_second() {
             }),
         );
     };
-    assert_earned((8, SECOND, 2), say, nothing, floods);
+    assert_earned((8, SECOND, 2), say, nothing, flooded);
 }
 
 fn get_tokens(sim: &mut Sim, link: ConnectionId) {
@@ -134,14 +146,16 @@ fn signal_of(session: SessionId, len: usize) -> Frame {
 #[test]
 fn a_frame_counts_once_for_each_2_kib_that_it_has_begun() {
     for (len, weight) in [(100, 1), (2048, 1), (2049, 2), (16_000, 8)] {
+        let prefix = if len < 128 { 1 } else { 2 };
         let frame = |envelope| signal_of(SessionId(id(0)), envelope);
-        let is_so_long = |it: &usize| crate::wire::encode(&frame(*it)).unwrap().len() == len;
+        let is_so_long =
+            |it: &usize| crate::wire::encode(&frame(*it)).unwrap().len() == prefix + len;
         let envelope = (0..len).find(is_so_long).unwrap();
         for extra in [0, 1] {
             let (mut sim, link) = quiet();
             (0..1024 / weight + extra).for_each(|_| sim.say(0, link, frame(envelope)));
             sim.run(5 * MS);
-            assert_eq!(floods(&sim), extra, "{len} bytes");
+            assert_eq!(floods(&sim, 1), extra, "{len} bytes");
             sim.end();
         }
     }
@@ -149,7 +163,8 @@ fn a_frame_counts_once_for_each_2_kib_that_it_has_begun() {
 
 #[test]
 fn a_signal_counts_once_for_each_2_kib_that_it_has_begun() {
-    for (len, weight) in [(0, 1), (2048, 1), (2049, 2), (16_000, 8)] {
+    const AROUND: usize = Signal::OVERHEAD;
+    for (len, weight) in [(0, 1), (2048 - AROUND, 1), (2049 - AROUND, 2), (16_000, 8)] {
         for extra in [0, 1] {
             let (mut sim, link) = quiet();
             get_tokens(&mut sim, link);
@@ -237,19 +252,8 @@ fn a_candidate_has_five_seconds_to_answer() {
     let mut sim = strangers(1);
     sim.delay = 1..2;
     heed_nothing(&mut sim, 2);
-    let query = sim.start_query(0);
     // The question and its answer take two.
-    sim.run(2 * MS + Limits::ANSWER_TIME - MS);
-    assert_eq!(sim.outcome(0, query), None);
-    sim.run(MS);
-    assert!(matches!(
-        sim.outcome(0, query),
-        Some(Err(QueryError::Unreachable {
-            last: AttemptError::NoAnswer,
-            ..
-        }))
-    ));
-    sim.end();
+    assert_gives_up_after(sim, 2 * MS + Limits::ANSWER_TIME, &AttemptError::NoAnswer);
 }
 
 #[test]
@@ -262,19 +266,12 @@ fn a_candidate_that_answered_has_twenty_seconds_to_come() {
     });
     sim.nodes[0].is_reachable = false;
     sim.nodes[2].describes = false;
-    let query = sim.start_query(0);
     // Question and answer take two, offer and answer four.
-    sim.run(6 * MS + Limits::CONNECT_TIME - MS);
-    assert_eq!(sim.outcome(0, query), None);
-    sim.run(MS);
-    assert!(matches!(
-        sim.outcome(0, query),
-        Some(Err(QueryError::Unreachable {
-            last: AttemptError::NoConnection,
-            ..
-        }))
-    ));
-    sim.end();
+    assert_gives_up_after(
+        sim,
+        6 * MS + Limits::CONNECT_TIME,
+        &AttemptError::NoConnection,
+    );
 }
 
 #[test]

@@ -128,7 +128,7 @@ async fn of_frames_that_nobody_reads_256_may_wait() {
 
     let (mut long, _far) = pipe(10);
     for _ in 0..Limits::WAITING_FRAMES / 4 {
-        long.push(signal_of(8 * 1024)).unwrap();
+        long.push(signal_of(8 * 1024 - Signal::OVERHEAD)).unwrap();
     }
     let overflow = long.push(Frame::Ping(0));
     assert!(matches!(overflow, Err(LinkError::Stalled)));

@@ -8,7 +8,7 @@ use crate::{
     config::Limits,
     error::ProtocolError,
     id::{RequestId, SessionId},
-    message::{Envelope, Frame, Hello, Path, PeerCandidate, Peers, Signal},
+    message::{Envelope, Frame, Hello, Path, PeerCandidate, Peers, Signal, weight},
     wire::{Decoder, encode, envelope::MAX_ENVELOPE_LEN},
 };
 
@@ -144,6 +144,17 @@ fn the_largest_hello_and_peers_fit_into_a_frame() {
         candidates: vec![candidate; Limits::CANDIDATES],
     });
     assert_eq!(decode_all(&encode(&peers).unwrap()), Ok(vec![peers]));
+}
+
+#[test]
+fn a_signal_counts_as_its_frame_does() {
+    for len in (1900..2200).chain(MAX_ENVELOPE_LEN - 100..=MAX_ENVELOPE_LEN) {
+        let frame = signal_of(len);
+        let mut decoder = Decoder::default();
+        decoder.extend(&encode(&frame).unwrap());
+        let (_, frame_len) = decoder.decode().unwrap().unwrap();
+        assert_eq!(frame.weight(), weight(frame_len), "{len}");
+    }
 }
 
 #[test]

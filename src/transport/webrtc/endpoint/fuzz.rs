@@ -19,7 +19,7 @@ use crate::{
     signaling::{Command, Notice, SetupId},
 };
 
-mod strangers;
+pub(super) mod strangers;
 
 const PORT: u16 = 4000;
 

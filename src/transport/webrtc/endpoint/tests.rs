@@ -534,6 +534,20 @@ impl Lab {
         self.now = self.now.max(end);
     }
 
+    /// A connection ends by itself, not before this time and at most so much later.
+    fn assert_ends_after(
+        &mut self,
+        (n, key): (usize, Key),
+        time: Duration,
+        late: Duration,
+        why: Closed,
+    ) {
+        self.run(time - MS);
+        assert!(!matches!(self.status(n, key), Status::Closed(_)));
+        self.run(MS + late);
+        assert_eq!(self.status(n, key), Status::Closed(why));
+    }
+
     /// The connection carries data both ways, and leaves nothing behind.
     fn finish(mut self, from: (usize, Key), to: (usize, Key)) {
         let sent = pattern(50_000);

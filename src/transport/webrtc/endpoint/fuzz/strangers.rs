@@ -2,11 +2,16 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use ::stun::agent::TransactionId;
+use ::stun::{
+    agent::TransactionId,
+    fingerprint::FINGERPRINT,
+    integrity::MessageIntegrity,
+    message::{BINDING_SUCCESS, Message},
+};
 use libp2p_webrtc_utils::Fingerprint;
 
 use super::{
-    super::direct::{answer, question},
+    super::{direct::question, stun::decode},
     World, address, play, suffer,
 };
 use crate::{config::Limits, script::Script};
@@ -19,9 +24,24 @@ pub fn strangers(bytes: &[u8]) {
             world.ends[1].let_strangers_in();
         }
         let happened = world.meet(script);
-        world.ends[1].assert_strangers_bounded(&world.answered);
+        world.ends[1].assert_strangers_bounded(|host| world.answered.contains(host));
         happened
     });
+}
+
+/// What the user of this name answers to a question.
+pub(in super::super) fn answer(name: &str, asked: &[u8]) -> Option<Vec<u8>> {
+    let mut message = Message::new();
+    let key = MessageIntegrity::new_short_term_integrity(name.to_owned());
+    message
+        .build(&[
+            Box::new(decode(asked)?.transaction_id),
+            Box::new(BINDING_SUCCESS),
+            Box::new(key),
+            Box::new(FINGERPRINT),
+        ])
+        .ok()?;
+    Some(message.raw)
 }
 
 fn somewhere(script: &mut Script<'_>) -> Option<SocketAddr> {

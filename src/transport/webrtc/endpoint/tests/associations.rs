@@ -463,10 +463,8 @@ fn a_set_up_has_ten_seconds_in_all() {
     let (mut lab, strings) = theatre();
     strings.lock().unwrap().is_deaf = true;
     let key = lab.dial(0, 1).unwrap();
-    lab.run(Limits::SETUP_TIME - MS);
-    assert_eq!(lab.status(0, key), Status::Connecting);
-    lab.run(MS);
-    assert_eq!(lab.status(0, key), Status::Closed(Closed::SetupTimeout));
+    let (time, late) = (Limits::SETUP_TIME, Duration::ZERO);
+    lab.assert_ends_after((0, key), time, late, Closed::SetupTimeout);
     lab.release(0, key);
     lab.assert_empty();
 }

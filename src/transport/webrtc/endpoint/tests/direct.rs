@@ -4,7 +4,7 @@ use ::stun::agent::TransactionId;
 use libp2p_webrtc_utils::Fingerprint;
 
 use super::{
-    super::direct::{self, question},
+    super::{direct::question, fuzz::strangers},
     *,
 };
 use crate::config::Limits;
@@ -168,7 +168,7 @@ fn request(name: &str) -> Vec<u8> {
 }
 
 fn answer(name: &str, asked: &[u8]) -> Vec<u8> {
-    direct::answer(name, asked).unwrap()
+    strangers::answer(name, asked).unwrap()
 }
 
 #[test]

@@ -134,10 +134,8 @@ fn no_path_means_a_typed_end_after_five_seconds() {
     let mut lab = Lab::new(1);
     let key = lab.dial(0, 1).unwrap();
     lab.ends[1].is_cut = true;
-    lab.run(Limits::PATH_TIME - MS);
-    assert_eq!(lab.status(0, key), Status::Connecting);
-    lab.run(MS);
-    assert_eq!(lab.status(0, key), Status::Closed(Closed::SetupTimeout));
+    let (time, late) = (Limits::PATH_TIME, Duration::ZERO);
+    lab.assert_ends_after((0, key), time, late, Closed::SetupTimeout);
     lab.release(0, key);
     lab.assert_empty();
 }

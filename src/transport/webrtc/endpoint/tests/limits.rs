@@ -187,10 +187,7 @@ fn a_connection_has_nine_seconds_of_silence() {
     let has_come = |lab: &mut Lab| lab.read(0, a, at_a, &mut [0]) == Read::Bytes(1);
     assert!(lab.run_until(MS * 10, has_come));
     lab.ends[1].is_cut = true;
-    lab.run(Limits::SILENCE - MS);
-    assert_eq!(lab.status(0, a), Status::Connected);
-    lab.run(MS + TIMER_SLACK);
-    assert_eq!(lab.status(0, a), Status::Closed(Closed::Silent));
+    lab.assert_ends_after((0, a), Limits::SILENCE, TIMER_SLACK, Closed::Silent);
 }
 
 #[test]
@@ -203,10 +200,7 @@ fn what_was_written_has_two_seconds_to_arrive_when_a_connection_is_closed() {
     lab.ends[1].is_cut = true;
     assert_eq!(lab.write(0, a, channel, b"x"), Write::Taken(1));
     lab.close(0, a);
-    lab.run(Limits::CLOSE_TIME - MS);
-    assert_eq!(lab.status(0, a), Status::Connected);
-    lab.run(MS + TIMER_SLACK);
-    assert_eq!(lab.status(0, a), Status::Closed(Closed::Local));
+    lab.assert_ends_after((0, a), Limits::CLOSE_TIME, TIMER_SLACK, Closed::Local);
 }
 
 #[test]
