@@ -5,9 +5,9 @@
 //! Each table has one owner, a bound and an expiry: connections and their links ([`link`]), peers
 //! ([`roster`]), neighbours that answer STUN ([`neighbors`]), tokens and relayed sessions
 //! ([`introduce`]), requests that we have made in the name of others ([`walks`]), the peers that we chose
-//! ([`view`]), queries ([`query`]), and offers that were answered ([`answer`]). The last two own
-//! what they have in common, negotiations ([`negotiation`]) and set-ups of signaled connections
-//! ([`setup`]).
+//! ([`view`]), queries ([`query`]), offers that were answered ([`answer`]), and those that wait for their turn
+//! ([`waiting`]). Queries and answers own what they have in common: negotiations ([`negotiation`]) and
+//! set-ups of signaled connections ([`setup`]).
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -68,6 +68,7 @@ mod tests;
 mod timer;
 mod upkeep;
 mod view;
+mod waiting;
 mod walks;
 
 /// The longest time that a caller may choose: longer than any node runs, and no `Instant`
@@ -267,6 +268,7 @@ impl Exchange {
                 Timer::Expiries => self.on_expiry_timer(now),
             }
         }
+        self.tend_offers(now);
         self.tend_view(now);
     }
 
@@ -276,6 +278,7 @@ impl Exchange {
             self.expire_sessions(now);
             self.expire_walks(now);
             self.expire_answers(now);
+            self.expire_offers(now);
             self.wake_expiries();
         }
     }
@@ -314,6 +317,7 @@ impl Exchange {
             Input::Addresses(addresses) => self.addresses.set(addresses),
             Input::Signaling(notice) => self.on_notice(now, notice),
         }
+        self.tend_offers(now);
         self.tend_view(now);
     }
 
@@ -491,6 +495,7 @@ impl Exchange {
         for peer in self.roster.peers() {
             assert!(self.roster.links(peer).len() <= Limits::LINKS);
         }
+        self.answers.assert_bounded();
         for live in self.links.values().filter_map(Link::live) {
             assert!(live.offered.len() <= Limits::TOKENS);
         }

@@ -77,6 +77,8 @@ pub(crate) enum Notice {
     /// signaled transport any more, it has no room, or the offer's SDP is bad: the set-up is over,
     /// and the other ways are used.
     Described { setup: SetupId, sdp: Option<String> },
+    /// A set-up that was described has found a path to the other side, and has yet to secure it.
+    PathFound(SetupId),
     /// Nothing has come of a set-up that was described.
     Failed(SetupId),
     /// One more address of our end, which it has found since it was described, or which the other side may

@@ -125,7 +125,8 @@ impl Limits {
 
     /// How many sessions are relayed within [`Self::SESSION_TIME`], for each peer that there may be
     /// ([`Self::with_max_peers`]): every second one may well be asking, and be introduced to its six at once. More
-    /// are refused.
+    /// are refused. Those of one link, or of a pair of peers, are as many as [`Self::with_introductions`] lets begin
+    /// within that time, 304 by default.
     pub const SESSIONS_PER_PEER: usize = 8;
 
     /// How long signals are passed on in a session: an offer, its answer and their ICE candidates need a few round
@@ -169,8 +170,8 @@ impl Limits {
     /// How long a peer may take to name candidates: it needs nobody else for it. Then others are asked.
     pub const ASK_TIME: Duration = Duration::from_secs(3);
 
-    /// How long a candidate may take to answer an offer: two legs there and two back, and then some for the transports
-    /// that describe both ends. Then others are tried.
+    /// How long a candidate may take to answer an offer: its turn there comes within [`Self::WAITING_TIME`], and the rest
+    /// is for two legs there and two back and for the transports that describe both ends. Then others are tried.
     pub const ANSWER_TIME: Duration = Duration::from_secs(5);
 
     /// How long a connection may take from the answer on: a few addresses that lead nowhere may come before the one that
@@ -211,10 +212,21 @@ impl Limits {
     /// interfaces and a mapped address each; and a lying peer can name no more victims. The rest is left out.
     pub const ICE_CANDIDATES: usize = 8;
 
-    /// How many connections may be in set-up at a time with those whom one peer brings, at some 16 kB each: a crowd that
-    /// comes at once through one node, as [`Self::with_introductions`] has it; who lies takes 5 s of this at each. More
-    /// are refused.
-    pub const SETUPS_PER_INTRODUCER: usize = 64;
+    /// How many connections may be in set-up at a time with those whom one peer brings, at some 40 kB each: on most paths
+    /// they take some hundred milliseconds. More offers wait.
+    pub const SETUPS_PER_INTRODUCER: usize = 8;
+
+    /// How long offers wait for a set-up that was answered, and again once it has found a path: two or three round trips
+    /// of a slow one. Then it gives way to them, for most often nobody is there.
+    pub const SETUP_PATIENCE: Duration = Duration::from_secs(1);
+
+    /// How many bytes of offers wait that one peer has brought: a crowd of 64 that comes at once through one node, as
+    /// [`Self::with_introductions`] has it, with 2 KiB each. More are refused.
+    pub const WAITING_OFFERS: usize = 128 * 1024;
+
+    /// How long an offer waits: shorter by a second, for its way and that of the answer, than the offerer does
+    /// ([`Self::ANSWER_TIME`]). Then it is refused.
+    pub const WAITING_TIME: Duration = Duration::from_secs(4);
 
     /// How long a path may be searched for: one that exists is found in a few round trips; the rest of a swarm's 10 s is
     /// for the addresses to be dialed next. Then it ends.
@@ -253,7 +265,7 @@ impl Limits {
     /// symmetric NAT, several times over. What tells of more is dropped.
     pub const MAPPED_ADDRESSES: usize = 64;
 
-    /// How many connections are set up by signals at a time, incoming and outgoing, at some 16 kB each. Who comes when
+    /// How many connections are set up by signals at a time, incoming and outgoing, at some 40 kB each. Who comes when
     /// so many are under way is reached in another way.
     pub const SETUPS: usize = 512;
 

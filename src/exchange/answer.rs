@@ -5,7 +5,9 @@ use std::collections::{HashMap, HashSet};
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use web_time::Instant;
 
-use super::{Exchange, Output, attempt::Glare, negotiation::Negotiation, timer::Expiries};
+use super::{
+    Exchange, Output, attempt::Glare, negotiation::Negotiation, timer::Expiries, waiting::Waiting,
+};
 use crate::{
     config::{Incoming, Limits},
     error::{Refusal, SignalError},
@@ -25,6 +27,11 @@ pub(super) struct Answers {
     /// How many of them keep a place.
     kept_places: usize,
     introductions: Expiries<PeerId>,
+    pub(super) waiting: Waiting,
+    /// Who has brought somebody whose set-up is over, so that another may begin.
+    pub(super) freed: Vec<PeerId>,
+    /// When others are tired of waiting for a set-up.
+    patience: Expiries<SetupId>,
     /// The exchanges of the last minute.
     seen: HashSet<ExchangeId>,
     replays: Expiries<ExchangeId>,
@@ -39,6 +46,8 @@ struct Introduction {
     negotiation: Negotiation,
     /// What the transport is to abandon unless the peer comes by it.
     setup: Option<SetupId>,
+    /// Until when others wait for it, from when it was answered on. Then it is late, and gives way to them.
+    patience: Option<Instant>,
     /// Where the offerer is dialed, as it says.
     addresses: Vec<Multiaddr>,
     /// Whether the offer waits for the transport to describe our end.
@@ -117,27 +126,88 @@ impl Answers {
         (!introduction.is_unanswered).then_some(&mut introduction.negotiation)
     }
 
-    /// Forgets the set-up by which `peer` may come.
+    /// Forgets the set-up by which `peer` has come, or may come no longer.
     pub(super) fn take_setup(&mut self, peer: &PeerId) -> Option<SetupId> {
-        self.introduced.get_mut(peer)?.setup.take()
+        let introduction = self.introduced.get_mut(peer)?;
+        let setup = introduction.setup.take()?;
+        self.freed.push(introduction.by);
+        Some(setup)
     }
 
     /// An offerer does not come by this set-up, but may in another way.
     pub(super) fn on_setup_failed(&mut self, setup: &SetupId) {
-        if let Some(introduction) = self.by_setup(setup) {
-            introduction.setup = None;
+        if self.by_setup(setup).is_some() {
+            self.take_setup(&setup.peer);
         }
     }
 
-    /// How many set-ups are under way with those whom `introducer` brought.
-    fn setups_by(&self, introducer: &PeerId) -> usize {
-        let is_one = |it: &&Introduction| it.setup.is_some() && it.by == *introducer;
-        self.introduced.values().filter(is_one).count()
+    /// A set-up has got further: others wait for it a little longer.
+    pub(super) fn on_progress(&mut self, now: Instant, setup: &SetupId) {
+        if let Some(introduction) = self.by_setup(setup) {
+            let until = now + Limits::SETUP_PATIENCE;
+            introduction.patience = Some(until);
+            self.patience.push(until, *setup);
+        }
+    }
+
+    /// Others wait no longer for set-ups that have got no further.
+    fn expire_patience(&mut self, now: Instant) {
+        while let Some(setup) = self.patience.pop(now) {
+            if let Some(introduction) = self.by_setup(&setup)
+                && introduction
+                    .patience
+                    .take_if(|until| *until <= now)
+                    .is_some()
+            {
+                let introducer = introduction.by;
+                self.freed.push(introducer);
+            }
+        }
+    }
+
+    /// Whether one more set-up may begin with somebody whom `introducer` brings.
+    pub(super) fn may_begin(&self, introducer: &PeerId) -> bool {
+        let setups = self.setups_by(introducer);
+        let counted = setups.filter(|(_, it)| it.patience.is_some());
+        counted.count() < Limits::SETUPS_PER_INTRODUCER
+    }
+
+    /// One more begins: who gives way to it, if somebody has to.
+    fn who_gives_way(&self, introducer: &PeerId) -> Option<PeerId> {
+        let setups = || self.setups_by(introducer);
+        let late = setups().filter(|(_, it)| it.patience.is_none());
+        let oldest = late.min_by_key(|(_, it)| it.setup.map(|setup| setup.number));
+        let (peer, _) = oldest.filter(|_| setups().count() >= Limits::SETUPS_PER_INTRODUCER)?;
+        Some(*peer)
+    }
+
+    /// The set-ups that are under way with those whom `introducer` has brought.
+    fn setups_by(&self, introducer: &PeerId) -> impl Iterator<Item = (&PeerId, &Introduction)> {
+        let all = self.introduced.iter();
+        all.filter(move |(_, it)| it.setup.is_some() && it.by == *introducer)
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
-        let nexts = [self.introductions.next(), self.replays.next()];
+        let nexts = [
+            self.introductions.next(),
+            self.waiting.next_expiry(),
+            self.patience.next(),
+            self.replays.next(),
+        ];
         nexts.into_iter().flatten().min()
+    }
+
+    /// There is no more than there may be, and nobody waits for nothing.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn assert_bounded(&self) {
+        for (introducer, len) in self.waiting.by_introducer() {
+            assert!(len <= Limits::WAITING_OFFERS && !self.may_begin(introducer));
+        }
+        for introduction in self.introduced.values() {
+            let setups = self.setups_by(&introduction.by);
+            assert!(setups.count() <= Limits::SETUPS_PER_INTRODUCER);
+        }
+        assert!(self.freed.is_empty() && self.seen.len() <= Limits::REPLAYS);
     }
 
     #[cfg(any(test, fuzzing))]
@@ -145,33 +215,20 @@ impl Answers {
         self.introduced.is_empty()
             && self.sessions.is_empty()
             && self.kept_places == 0
+            && self.waiting.is_empty()
+            && self.freed.is_empty()
             && self.seen.is_empty()
             && self.next_expiry().is_none()
     }
 }
 
 impl Exchange {
-    pub(super) fn on_offer(&mut self, now: Instant, from: ConnectionId, signal: Signal) {
-        if let Err(reason) = self.consider_offer(now, from, &signal) {
-            self.refuse_session(from, signal.session, reason);
-        }
-    }
-
-    fn consider_offer(
+    pub(super) fn consider_offer(
         &mut self,
         now: Instant,
         from: ConnectionId,
         signal: &Signal,
     ) -> Result<(), Refusal> {
-        let rate = self.limits.introductions;
-        let allowance = self.allowance(from).ok_or(Refusal::Gone)?;
-        if !allowance.brought.take(rate, now) {
-            return Err(Refusal::Busy);
-        }
-        let introducer = self.links.get(&from).ok_or(Refusal::Gone)?.peer;
-        if self.answers.setups_by(&introducer) >= Limits::SETUPS_PER_INTRODUCER {
-            return Err(Refusal::Busy);
-        }
         let (peer, body) = self
             .seal
             .open(&signal.envelope)
@@ -257,12 +314,18 @@ impl Exchange {
         let is_new = !self.roster.contains(&peer) && !self.answers.contains(&peer);
         self.end_introduction(&peer);
         let setup = is_signaled.then(|| self.new_setup(peer));
+        if is_signaled {
+            let late = self.answers.who_gives_way(&by);
+            let unused = late.and_then(|peer| self.answers.take_setup(&peer));
+            self.abandon(unused);
+        }
         self.answers.keep_place(Introduction {
             by,
             until: now + Limits::INTRODUCTION_TIME,
             keeps_place: !self.roster.contains(&peer),
             negotiation: negotiation.clone(),
             setup,
+            patience: Some(now),
             addresses,
             is_unanswered: is_signaled,
         });
@@ -278,7 +341,12 @@ impl Exchange {
     }
 
     /// The transport has described our end, or does not.
-    pub(super) fn on_answer_described(&mut self, setup: &SetupId, sdp: Option<String>) {
+    pub(super) fn on_answer_described(
+        &mut self,
+        now: Instant,
+        setup: &SetupId,
+        sdp: Option<String>,
+    ) {
         let Some(introduction) = self.answers.by_setup(setup) else {
             return;
         };
@@ -286,11 +354,13 @@ impl Exchange {
             return;
         }
         let offered = introduction.addresses.clone();
-        if sdp.is_none() {
-            introduction.setup = None;
-        }
         let (peer, negotiation) = (setup.peer, &introduction.negotiation);
         let (link, session) = (negotiation.link, negotiation.session);
+        match sdp {
+            Some(_) => self.answers.on_progress(now, setup),
+            None => drop(self.answers.take_setup(&peer)),
+        }
+        self.wake_expiries();
         let Some(reach) = self.reach_over(link) else {
             self.end_introduction(&peer);
             return;
@@ -358,11 +428,12 @@ impl Exchange {
 
     /// The introduction of a peer is over, and what is left of its set-up. Who it was by.
     pub(super) fn end_introduction(&mut self, peer: &PeerId) -> Option<PeerId> {
+        let unused = self.answers.take_setup(peer);
         let introduction = self.answers.forget(peer)?;
         if let Some(view) = &mut self.view {
             view.on_introduction_over();
         }
-        self.abandon(introduction.setup);
+        self.abandon(unused);
         Some(introduction.by)
     }
 
@@ -373,6 +444,7 @@ impl Exchange {
                 self.end_introduction(&peer);
             }
         }
+        self.answers.expire_patience(now);
         while let Some(exchange) = self.answers.replays.pop(now) {
             self.answers.seen.remove(&exchange);
         }

@@ -142,10 +142,13 @@ impl World {
             10 if alive => sim.tell(node, |core, now| core.close(now)),
             11 => {
                 let flags = script.byte()?;
-                let node = &mut sim.nodes[node];
-                node.is_reachable = flags & 1 == 0;
-                node.is_punchable = flags & 2 == 0;
-                node.describes = flags & 4 == 0;
+                let state = &mut sim.nodes[node];
+                state.is_reachable = flags & 1 == 0;
+                state.is_punchable = flags & 2 == 0;
+                state.describes = flags & 4 == 0;
+                if flags & 8 != 0 && liars.contains(&other) {
+                    self.rush(other, node, usize::from(flags >> 4));
+                }
             }
             12 => self
                 .fates
@@ -175,6 +178,33 @@ impl World {
             self.sim.say(liar, link, frame);
         }
         Some(())
+    }
+
+    /// A liar brings so many strangers, whom nobody will reach.
+    fn rush(&mut self, liar: usize, to: usize, strangers: usize) {
+        if self.sim.connections_between(liar, to) == 0 {
+            return;
+        }
+        let link = self.sim.between(liar, to);
+        for _ in 0..strangers {
+            let number = self.sim.mint.lock().unwrap().len();
+            let (stranger, id) = (peer(1000 + number), (number as u128).to_be_bytes());
+            let exchange = ExchangeId(id);
+            let body = SignalBody {
+                to: peer(to),
+                exchange,
+                network: NetworkTag::new(&stranger, exchange.salt(), &network(NETWORKS[0])),
+                content: SignalContent::Offer(Description {
+                    sdp: format!("offer {number} 0"),
+                    addresses: Vec::new(),
+                }),
+            };
+            let envelope = forge(&self.sim.mint, stranger, body);
+            let session = SessionId(id);
+            let frame = Frame::Signal(Signal { session, envelope });
+            self.sim.nodes[liar].sent.push((link, frame.clone()));
+            self.sim.say(liar, link, frame);
+        }
     }
 
     fn invent(

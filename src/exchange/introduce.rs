@@ -202,8 +202,6 @@ impl Exchange {
             self.on_answer(now, query, &signal);
         } else if let Some((candidate, next)) = self.redeem(now, from, signal.session) {
             self.open_session(now, from, candidate, next, signal);
-        } else if let Some(offerer) = self.answers.negotiating_over(from, signal.session) {
-            self.on_offerer_signal(&offerer, &signal);
         } else {
             self.on_offer(now, from, signal);
         }

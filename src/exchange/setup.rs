@@ -49,11 +49,15 @@ impl Exchange {
         match notice {
             Notice::Described { setup, sdp } => match self.queries.describing(&setup) {
                 Some(query) => self.on_offer_described(now, query, sdp),
-                None => self.on_answer_described(&setup, sdp),
+                None => self.on_answer_described(now, &setup, sdp),
             },
             Notice::Failed(setup) => {
-                self.on_answer_described(&setup, None); // if it failed before that was said
+                self.on_answer_described(now, &setup, None); // if it failed before that was said
                 self.answers.on_setup_failed(&setup);
+            }
+            Notice::PathFound(setup) => {
+                self.answers.on_progress(now, &setup);
+                self.wake_expiries();
             }
             Notice::Candidate { setup, candidate } => self.on_own_candidate(&setup, candidate),
             Notice::Serving { port } => self.stun_port = Some(port),

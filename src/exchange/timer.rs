@@ -16,7 +16,7 @@ pub(super) enum Timer {
     Link(ConnectionId),
     Query(QueryId),
     View,
-    /// Of sessions, introductions and remembered offers.
+    /// Of sessions, walks, introductions, and offers that wait or are remembered.
     Expiries,
 }
 

@@ -40,7 +40,7 @@ fn descriptions(sim: &Sim, from: usize) -> Vec<Description> {
     described.collect()
 }
 
-fn abandoned(sim: &Sim, node: usize) -> Vec<SetupId> {
+pub(super) fn abandoned(sim: &Sim, node: usize) -> Vec<SetupId> {
     let commands = sim.nodes[node].commands.iter();
     let abandoned = commands.filter_map(|command| match command {
         Command::Abandon { setup } => Some(*setup),
@@ -50,7 +50,7 @@ fn abandoned(sim: &Sim, node: usize) -> Vec<SetupId> {
 }
 
 /// The candidates that a node's transport was told of.
-fn candidates(sim: &Sim, node: usize) -> Vec<&str> {
+pub(super) fn candidates(sim: &Sim, node: usize) -> Vec<&str> {
     let commands = sim.nodes[node].commands.iter();
     let candidates = commands.filter_map(|command| match command {
         Command::Candidate { candidate, .. } => Some(candidate.as_str()),
@@ -60,7 +60,7 @@ fn candidates(sim: &Sim, node: usize) -> Vec<&str> {
 }
 
 /// Whether the connection between two nodes was set up by signals.
-fn is_by_signals(sim: &Sim, a: usize, b: usize) -> bool {
+pub(super) fn is_by_signals(sim: &Sim, a: usize, b: usize) -> bool {
     sim.is_signaled(sim.between(a, b))
 }
 

@@ -72,7 +72,10 @@ impl Pair {
             while let Poll::Ready(notice) = self.ends[end].signaled.poll_notice(cx) {
                 let setup = self.setup(1 - end);
                 let command = match notice {
-                    Notice::Failed(_) | Notice::Serving { .. } | Notice::NatMapping(_) => continue,
+                    Notice::PathFound(_)
+                    | Notice::Failed(_)
+                    | Notice::Serving { .. }
+                    | Notice::NatMapping(_) => continue,
                     Notice::Candidate { candidate, .. } => Command::Candidate { setup, candidate },
                     Notice::Described { sdp, .. } => {
                         let sdp = sdp.expect("a description");

@@ -23,7 +23,11 @@ use super::{
     demux::{Demux, Kind, Pair, Traces, place},
     surroundings::{Nearness, Surroundings},
 };
-use crate::{config::Limits, reach::Reach, signaling::SetupId};
+use crate::{
+    config::Limits,
+    reach::Reach,
+    signaling::{Notice, SetupId},
+};
 
 mod checks;
 mod direct;
@@ -419,6 +423,8 @@ impl Connection {
                 if let Phase::Connecting { has_path: false } = self.phase {
                     self.phase = Phase::Connecting { has_path: true };
                     self.phase_ends += Limits::SETUP_TIME - Limits::PATH_TIME;
+                    let found = self.setup.map(|it| Event::Notice(Notice::PathFound(it)));
+                    outputs.events.extend(found);
                 }
             }
             Engine::Connected if self.is_in_setup() => {

@@ -105,6 +105,8 @@ struct Lab {
     lies: Vec<SocketAddr>,
     /// Who reported what of its router.
     nat_mappings: Vec<(usize, NatMapping)>,
+    /// Who reported of which set-up that it has found a path.
+    paths_found: Vec<(usize, SetupId)>,
     /// Who reported of which set-up that nothing has come of it.
     failed: Vec<(usize, SetupId)>,
 }
@@ -148,6 +150,7 @@ impl Lab {
             sent_to: HashMap::new(),
             lies: Vec::new(),
             nat_mappings: Vec::new(),
+            paths_found: Vec::new(),
             failed: Vec::new(),
         };
         lab.add();
@@ -363,6 +366,7 @@ impl Lab {
                 sdp: Some(sdp),
             } => (*setup, sdp.clone()),
             Notice::Described { .. } | Notice::Serving { .. } => return,
+            Notice::PathFound(setup) => return self.paths_found.push((n, *setup)),
             Notice::Failed(setup) => return self.failed.push((n, *setup)),
             Notice::NatMapping(mapping) => return self.nat_mappings.push((n, *mapping)),
             Notice::Candidate { setup, candidate } => (*setup, candidate.clone()),

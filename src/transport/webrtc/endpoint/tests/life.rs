@@ -258,7 +258,7 @@ fn an_idle_end_wakes_up_ten_times_a_second_however_many_peers_it_has() {
 }
 
 #[test]
-fn of_a_set_up_that_comes_to_nothing_this_is_said_once() {
+fn of_a_set_up_is_said_once_that_it_has_a_path_or_comes_to_nothing() {
     let mut lab = Lab::new(1);
     let lost = lab.offer(0, 1);
     lab.ends[1].is_cut = true;
@@ -274,8 +274,24 @@ fn of_a_set_up_that_comes_to_nothing_this_is_said_once() {
     lab.run(SECOND * 20);
     expected.extend([(0, given_up), at_other_end(&lab, given_up)]);
     assert_eq!(lab.failed, expected);
+    assert_eq!(lab.paths_found, []);
 
-    let (a, b) = lab.connect(0, 1).unwrap();
+    let set_up = lab.offer(0, 1);
+    let at_other_end = at_other_end(&lab, set_up);
+    let mut a = None;
+    assert!(lab.run_until(SECOND, |lab| {
+        a = a.or_else(|| lab.ends[0].endpoint.dial(&set_up.peer));
+        !lab.paths_found.is_empty()
+    }));
+    // Before it is secured.
+    let a = a.unwrap();
+    assert_eq!(lab.status(0, a), Status::Connecting);
+    assert!(lab.ends[1].incoming.is_empty());
+    lab.run(SECOND);
+    assert_eq!(lab.status(0, a), Status::Connected);
+    let b = lab.ends[1].incoming.pop_front().unwrap();
+    lab.paths_found.sort_unstable_by_key(|(n, _)| *n);
+    assert_eq!(lab.paths_found, [(0, set_up), at_other_end]);
     lab.release(0, a);
     lab.release(1, b);
     lab.assert_empty();
