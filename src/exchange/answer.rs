@@ -141,15 +141,6 @@ impl Answers {
         }
     }
 
-    /// A set-up has got further: others wait for it a little longer.
-    pub(super) fn on_progress(&mut self, now: Instant, setup: &SetupId) {
-        if let Some(introduction) = self.by_setup(setup) {
-            let until = now + Limits::SETUP_PATIENCE;
-            introduction.patience = Some(until);
-            self.patience.push(until, *setup);
-        }
-    }
-
     /// Others wait no longer for set-ups that have got no further.
     fn expire_patience(&mut self, now: Instant) {
         while let Some(setup) = self.patience.pop(now) {
@@ -159,8 +150,8 @@ impl Answers {
                     .take_if(|until| *until <= now)
                     .is_some()
             {
-                let introducer = introduction.by;
-                self.freed.push(introducer);
+                let by = introduction.by;
+                self.freed.push(by);
             }
         }
     }
@@ -168,23 +159,27 @@ impl Answers {
     /// Whether one more set-up may begin with somebody whom `introducer` brings.
     pub(super) fn may_begin(&self, introducer: &PeerId) -> bool {
         let setups = self.setups_by(introducer);
-        let counted = setups.filter(|(_, it)| it.patience.is_some());
+        let counted = setups.filter(|it| it.patience.is_some());
         counted.count() < Limits::SETUPS_PER_INTRODUCER
     }
 
-    /// One more begins: who gives way to it, if somebody has to.
-    fn who_gives_way(&self, introducer: &PeerId) -> Option<PeerId> {
-        let setups = || self.setups_by(introducer);
-        let late = setups().filter(|(_, it)| it.patience.is_none());
-        let oldest = late.min_by_key(|(_, it)| it.setup.map(|setup| setup.number));
-        let (peer, _) = oldest.filter(|_| setups().count() >= Limits::SETUPS_PER_INTRODUCER)?;
-        Some(*peer)
+    /// One more begins: the oldest that is late gives way to it, if one has to.
+    fn make_way(&mut self, introducer: &PeerId) -> Option<SetupId> {
+        if self.setups_by(introducer).count() < Limits::SETUPS_PER_INTRODUCER {
+            return None;
+        }
+        let late = self
+            .setups_by(introducer)
+            .filter(|it| it.patience.is_none());
+        let late = late.filter_map(|it| it.setup);
+        let oldest = late.min_by_key(|setup| setup.number)?;
+        self.take_setup(&oldest.peer)
     }
 
-    /// The set-ups that are under way with those whom `introducer` has brought.
-    fn setups_by(&self, introducer: &PeerId) -> impl Iterator<Item = (&PeerId, &Introduction)> {
-        let all = self.introduced.iter();
-        all.filter(move |(_, it)| it.setup.is_some() && it.by == *introducer)
+    /// With whom `introducer` has brought set-ups are under way.
+    fn setups_by(&self, introducer: &PeerId) -> impl Iterator<Item = &Introduction> {
+        let all = self.introduced.values();
+        all.filter(move |it| it.setup.is_some() && it.by == *introducer)
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
@@ -315,8 +310,7 @@ impl Exchange {
         self.end_introduction(&peer);
         let setup = is_signaled.then(|| self.new_setup(peer));
         if is_signaled {
-            let late = self.answers.who_gives_way(&by);
-            let unused = late.and_then(|peer| self.answers.take_setup(&peer));
+            let unused = self.answers.make_way(&by);
             self.abandon(unused);
         }
         self.answers.keep_place(Introduction {
@@ -357,10 +351,9 @@ impl Exchange {
         let (peer, negotiation) = (setup.peer, &introduction.negotiation);
         let (link, session) = (negotiation.link, negotiation.session);
         match sdp {
-            Some(_) => self.answers.on_progress(now, setup),
+            Some(_) => self.on_progress(now, setup),
             None => drop(self.answers.take_setup(&peer)),
         }
-        self.wake_expiries();
         let Some(reach) = self.reach_over(link) else {
             self.end_introduction(&peer);
             return;
@@ -377,6 +370,16 @@ impl Exchange {
         match frame {
             Some(frame) => self.send(link, frame),
             None => self.refuse_session(link, session, Refusal::Busy),
+        }
+    }
+
+    /// A set-up has got further: others wait for it a little longer.
+    pub(super) fn on_progress(&mut self, now: Instant, setup: &SetupId) {
+        if let Some(introduction) = self.answers.by_setup(setup) {
+            let until = now + Limits::SETUP_PATIENCE;
+            introduction.patience = Some(until);
+            self.answers.patience.push(until, *setup);
+            self.wake_expiries();
         }
     }
 

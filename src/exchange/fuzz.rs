@@ -7,7 +7,7 @@ use libp2p::swarm::ConnectionId;
 
 use super::{
     Input,
-    sim::{Sim, address, forge, network, peer},
+    sim::{Sim, address, network, peer},
 };
 use crate::{
     config::{Config, View},
@@ -15,7 +15,7 @@ use crate::{
     id::{ExchangeId, NetworkTag, QueryId, RequestId, Salt, SessionId, Token},
     message::{
         Description, Envelope, Frame, GetPeers, Hello, Path, PeerCandidate, Peers, Refuse, Signal,
-        SignalBody, SignalContent, Subject, Update,
+        SignalContent, Subject, Update,
     },
     script::Script,
     wire,
@@ -188,18 +188,11 @@ impl World {
         let link = self.sim.between(liar, to);
         for _ in 0..strangers {
             let number = self.sim.mint.lock().unwrap().len();
-            let (stranger, id) = (peer(1000 + number), (number as u128).to_be_bytes());
-            let exchange = ExchangeId(id);
-            let body = SignalBody {
-                to: peer(to),
-                exchange,
-                network: NetworkTag::new(&stranger, exchange.salt(), &network(NETWORKS[0])),
-                content: SignalContent::Offer(Description {
-                    sdp: format!("offer {number} 0"),
-                    addresses: Vec::new(),
-                }),
-            };
-            let envelope = forge(&self.sim.mint, stranger, body);
+            let id = (number as u128).to_be_bytes();
+            let sdp = format!("offer {number} 0");
+            let addresses = Vec::new();
+            let offer = SignalContent::Offer(Description { sdp, addresses });
+            let envelope = self.sim.sign(1000 + number, to, ExchangeId(id), offer);
             let session = SessionId(id);
             let frame = Frame::Signal(Signal { session, envelope });
             self.sim.nodes[liar].sent.push((link, frame.clone()));
@@ -378,14 +371,7 @@ impl World {
             2 => SignalContent::IceCandidate("candidate:1".to_owned()),
             _ => SignalContent::Reject(Refusal::Full),
         };
-        let network = NetworkTag::new(&peer(liar), exchange.salt(), &network("net"));
-        let body = SignalBody {
-            to: peer(to),
-            exchange,
-            network,
-            content,
-        };
-        Some(forge(&self.sim.mint, peer(liar), body))
+        Some(self.sim.sign(liar, to, exchange, content))
     }
 
     fn end(mut self) {

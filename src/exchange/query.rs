@@ -542,11 +542,8 @@ impl Exchange {
             }
             return;
         }
-        if reason == Refusal::Closing
-            && let Some(introducer) = self.links.get(&from)
-        {
-            let waiting = &mut self.answers.waiting;
-            waiting.withdraw(&introducer.peer, from, session);
+        if reason == Refusal::Closing {
+            self.forget_waiting(from, Some(session));
         }
         let Some(id) = self.queries.attempting_over(from, session) else {
             return;
@@ -559,10 +556,7 @@ impl Exchange {
 
     /// Whoever waits for something over this link need not wait any longer.
     pub(super) fn on_introducer_gone(&mut self, now: Instant, link: ConnectionId) {
-        if let Some(introducer) = self.links.get(&link) {
-            let waiting = &mut self.answers.waiting;
-            waiting.on_link_ended(&introducer.peer, link);
-        }
+        self.forget_waiting(link, None);
         self.end_walks(now, link);
         while let Some(id) = self.asking_over(link, None) {
             self.advance(now, id);

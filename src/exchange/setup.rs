@@ -55,10 +55,7 @@ impl Exchange {
                 self.on_answer_described(now, &setup, None); // if it failed before that was said
                 self.answers.on_setup_failed(&setup);
             }
-            Notice::PathFound(setup) => {
-                self.answers.on_progress(now, &setup);
-                self.wake_expiries();
-            }
+            Notice::PathFound(setup) => self.on_progress(now, &setup),
             Notice::Candidate { setup, candidate } => self.on_own_candidate(&setup, candidate),
             Notice::Serving { port } => self.stun_port = Some(port),
             Notice::NatMapping(_) if self.is_closed() => {}

@@ -20,8 +20,8 @@ use crate::{
     config::Config,
     error::{QueryError, SignalError},
     event::{PxpEvent, Via},
-    id::{NetworkId, QueryId},
-    message::{Envelope, Frame, Seal, SignalBody},
+    id::{ExchangeId, NetworkId, NetworkTag, QueryId},
+    message::{Envelope, Frame, Seal, SignalBody, SignalContent},
     signaling::Command,
 };
 
@@ -271,6 +271,25 @@ impl Sim {
     pub(super) fn say(&mut self, from: usize, connection: ConnectionId, frame: Frame) {
         let to = self.other(connection, from);
         self.deliver(connection, to, arrived(connection, frame));
+    }
+
+    /// What `signer` would sign, invented or not.
+    pub(super) fn sign(
+        &self,
+        signer: usize,
+        to: usize,
+        exchange: ExchangeId,
+        content: SignalContent,
+    ) -> Envelope {
+        let (signer, to) = (peer(signer), peer(to));
+        let network = NetworkTag::new(&signer, exchange.salt(), &network("net"));
+        let body = SignalBody {
+            to,
+            exchange,
+            network,
+            content,
+        };
+        forge(&self.mint, signer, body)
     }
 
     /// A command for a node's core.

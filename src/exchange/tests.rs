@@ -66,15 +66,7 @@ fn signed(
     exchange: usize,
     content: SignalContent,
 ) -> Envelope {
-    let (signer, to, exchange) = (peer(signer), peer(to), ExchangeId(id(exchange)));
-    let network = NetworkTag::new(&signer, exchange.salt(), &network("net"));
-    let body = SignalBody {
-        to,
-        exchange,
-        network,
-        content,
-    };
-    forge(&sim.mint, signer, body)
+    sim.sign(signer, to, ExchangeId(id(exchange)), content)
 }
 
 fn offer_of(n: usize) -> SignalContent {

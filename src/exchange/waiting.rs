@@ -26,10 +26,6 @@ pub(super) struct WaitingOffer {
 }
 
 impl WaitingOffer {
-    fn is_in(&self, link: ConnectionId, session: SessionId) -> bool {
-        self.link == link && self.session == session
-    }
-
     fn len(&self) -> usize {
         self.envelopes.iter().map(|envelope| envelope.0.len()).sum()
     }
@@ -71,7 +67,8 @@ impl Waiting {
     fn follow(&mut self, introducer: &PeerId, link: ConnectionId, signal: &Signal) -> bool {
         let has_room = self.has_room(introducer, signal);
         let mut offers = self.offers.get_mut(introducer).into_iter().flatten();
-        let Some(offer) = offers.find(|offer| offer.is_in(link, signal.session)) else {
+        let is_meant = |it: &&mut WaitingOffer| it.link == link && it.session == signal.session;
+        let Some(offer) = offers.find(is_meant) else {
             return false;
         };
         if has_room && offer.envelopes.len() <= Limits::ICE_CANDIDATES {
@@ -112,15 +109,6 @@ impl Waiting {
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
         self.expiries.next()
-    }
-
-    /// An offerer has given us up.
-    pub(super) fn withdraw(&mut self, introducer: &PeerId, link: ConnectionId, session: SessionId) {
-        self.retain(introducer, |offer| !offer.is_in(link, session));
-    }
-
-    pub(super) fn on_link_ended(&mut self, introducer: &PeerId, link: ConnectionId) {
-        self.retain(introducer, |offer| offer.link != link);
     }
 
     fn retain(&mut self, introducer: &PeerId, is_kept: impl FnMut(&WaitingOffer) -> bool) {
@@ -187,6 +175,17 @@ impl Exchange {
             self.on_offerer_signal(offerer, signal);
         }
         offerer.is_some()
+    }
+
+    /// Who offered over a link has given us up in this session, or in all of them.
+    pub(super) fn forget_waiting(&mut self, from: ConnectionId, session: Option<SessionId>) {
+        if let Some(link) = self.links.get(&from) {
+            let is_meant = |offer: &WaitingOffer| {
+                offer.link == from && session.is_none_or(|session| offer.session == session)
+            };
+            let waiting = &mut self.answers.waiting;
+            waiting.retain(&link.peer, |offer| !is_meant(offer));
+        }
     }
 
     /// Where set-ups are over or give way, the next offers have their turn.

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::{Candidate, Incoming, Limits, Rate},
-    exchange::Input,
+    exchange::{Exchange, Input, Output},
     signaling::{Command, Notice},
 };
 
@@ -138,6 +138,43 @@ fn who_gets_no_further_for_a_second_gives_way_where_somebody_waits() {
     assert_eq!(begun(&sim).len(), MOST + MOST);
     sim.run(Limits::REPLAY_TIME);
     sim.end();
+}
+
+#[test]
+fn who_was_not_answered_yet_does_not_give_way() {
+    let mut sim = generous();
+    let link = sim.between(0, 1);
+    let offers: Vec<_> = (100..=100 + MOST).map(|n| offer(&sim, n)).collect();
+    // Its transport is slow: what the core asks of it is looked at here alone.
+    let core = &mut sim.nodes[1].core;
+    let mut now = sim.now;
+    let asked = |core: &mut Exchange| {
+        let outputs = std::iter::from_fn(|| core.poll_output());
+        let commands = outputs.filter_map(|output| match output {
+            Output::Signaling(Command::Answer { setup, .. }) => Some((true, setup)),
+            Output::Signaling(Command::Abandon { setup }) => Some((false, setup)),
+            _ => None,
+        });
+        commands.collect::<Vec<_>>()
+    };
+    for offer in offers {
+        core.handle(now, arrived(link, offer));
+    }
+    let all: Vec<_> = (0..=MOST).map(|n| setup(100 + n, n as u64)).collect();
+    let begun = all[..MOST].iter().map(|setup| (true, *setup));
+    assert_eq!(asked(core), Vec::from_iter(begun));
+    now += Limits::SETUP_PATIENCE * 2;
+    core.handle_timeout(now);
+    assert_eq!(asked(core), []);
+    let (setup, sdp) = (all[1], Some("answer 1 1".to_owned()));
+    let described = Notice::Described { setup, sdp };
+    core.handle(now, Input::Signaling(described));
+    now += Limits::SETUP_PATIENCE - MS;
+    core.handle_timeout(now);
+    assert_eq!(asked(core), []);
+    now += MS;
+    core.handle_timeout(now);
+    assert_eq!(asked(core), [(false, all[1]), (true, all[MOST])]);
 }
 
 #[test]
