@@ -8,6 +8,8 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId};
 
+use crate::address::is_dialable;
+
 /// How many are kept: several times as many as are tried.
 const MAX_KNOWN: usize = 32;
 
@@ -55,8 +57,9 @@ struct Entry {
 impl KnownPeers {
     pub(crate) fn new(known: Vec<KnownPeer>) -> Self {
         let mut peers = Self::default();
-        for known in known {
+        for mut known in known {
             let is_connected = false;
+            known.addresses.retain(is_dialable);
             if !known.addresses.is_empty() {
                 let entry = Entry {
                     known,
@@ -233,6 +236,16 @@ mod tests {
         let mut peers = KnownPeers::new(vec![nowhere]);
         peers.on_connected(at(20), PeerId::random(), Vec::new());
         assert_eq!(peers.list(at(20)), []);
+    }
+
+    #[test]
+    fn an_address_that_hides_another_one_is_not_tried() {
+        let hidden = "/ip4/9.9.9.9/ip4/127.0.0.1/tcp/1".parse().unwrap();
+        let mut known = known(0, 10);
+        let good = known.addresses.clone();
+        known.addresses.push(hidden);
+        let mut peers = KnownPeers::new(vec![known]);
+        assert_eq!(peers.next().unwrap().addresses, good);
     }
 
     #[test]

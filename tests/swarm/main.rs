@@ -12,6 +12,7 @@ mod application;
 mod bootstrap;
 #[cfg(feature = "webrtc")]
 mod examples;
+mod hidden;
 mod known;
 mod meet;
 mod refusals;
