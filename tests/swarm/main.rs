@@ -14,6 +14,8 @@ mod bootstrap;
 mod examples;
 mod known;
 mod meet;
+#[cfg(feature = "webrtc")]
+mod node;
 mod refusals;
 mod relayed;
 mod streams;
