@@ -62,8 +62,8 @@ async fn measure(flavours: &[&'static str], meetings: usize) -> ExitCode {
 }
 
 fn pairs(flavours: &[&'static str]) -> impl Iterator<Item = (&'static str, &'static str)> {
-    let each = flavours.iter();
-    each.flat_map(|a| flavours.iter().map(|b| (*a, *b)))
+    let all = flavours.iter();
+    all.flat_map(|a| flavours.iter().map(move |b| (*a, *b)))
 }
 
 async fn meet(a: &str, b: &str) -> Outcome {
