@@ -15,6 +15,8 @@ mod examples;
 mod hidden;
 mod known;
 mod meet;
+#[cfg(feature = "webrtc")]
+mod node;
 mod refusals;
 mod relayed;
 mod streams;
