@@ -20,7 +20,7 @@ use crate::{
     error::ProtocolError,
     event::Via,
     id::{NetworkId, NetworkTag, Salt, SessionId},
-    message::{Hello, Update, weight},
+    message::{Hello, Update},
     rate::Bucket,
     reach::Reach,
 };
@@ -109,10 +109,9 @@ pub(super) struct Live {
     pub(super) pinged: Option<Instant>,
     pub(super) updated: Option<Instant>,
     pub(super) update_due: bool,
-    frames: Bucket,
+    /// Counted for each link: a peer tells its changes over each of its links, and a new link's hello costs us as much as
+    /// an update.
     updates: Bucket,
-    /// Signals that we pass on to the remote.
-    pub(super) relayed: Bucket,
     /// What we handed out to the remote, the oldest first.
     pub(super) offered: VecDeque<Offered>,
     /// The sessions that we relay over this link.
@@ -189,22 +188,16 @@ impl Live {
             pinged: None,
             updated: None,
             update_due: false,
-            frames: Bucket::full(Limits::FRAMES, now),
             updates: Bucket::full(Limits::UPDATES, now),
-            relayed: Bucket::full(Limits::SIGNALS, now),
             offered: VecDeque::new(),
             legs: HashMap::new(),
         }
     }
 
     /// Counts a frame as a sign of life.
-    pub(super) fn receive(&mut self, now: Instant, len: usize) -> Result<(), ProtocolError> {
+    pub(super) fn receive(&mut self, now: Instant) {
         self.received = now;
         self.pinged = None;
-        match self.frames.take_n(Limits::FRAMES, now, weight(len)) {
-            true => Ok(()),
-            false => Err(ProtocolError::Flood),
-        }
     }
 
     /// Takes the remote's new word on itself.
