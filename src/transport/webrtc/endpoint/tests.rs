@@ -30,6 +30,7 @@ mod direct;
 mod foreign;
 mod life;
 mod limits;
+mod lite;
 mod loss;
 mod neighbors;
 mod relays;
