@@ -10,7 +10,7 @@ use std::{
 
 use libp2p::PeerId;
 use str0m::{
-    Input, Output, Rtc, RtcError,
+    IceCreds, Input, Output, Rtc, RtcError,
     change::SdpPendingOffer,
     channel::ChannelId,
     net::{Protocol, Receive},
@@ -96,8 +96,8 @@ pub(super) struct Connection {
     /// Whether somebody holds the key and will let go of it.
     pub(super) is_held: bool,
     paths: Paths,
-    /// Where a check of ours was answered just now, which `demux` is yet to learn.
-    answered: Option<Pair>,
+    /// Where a check of ours was answered just now, and where we were seen: the others are yet to learn it.
+    answered: Option<(Pair, SocketAddr)>,
     early: Vec<Datagram>,
     channels: Channels,
     /// Over which both ends are to prove who they are, until somebody asks for it. Only if it was dialed by an address.
@@ -107,6 +107,8 @@ pub(super) struct Connection {
     /// Released channels that have to be closed once what was written has arrived.
     releasing: Vec<ChannelId>,
     is_end_told: bool,
+    /// By which the other end's checks can be refused, once it is over.
+    pub(super) farewell: Option<IceCreds>,
     /// Connections whose addresses it has taken, which end once this one is up.
     replaced: Vec<Key>,
     /// When the endpoint has noted to call.
@@ -151,6 +153,7 @@ impl Connection {
             window: Window::default(),
             releasing: Vec::new(),
             is_end_told: false,
+            farewell: None,
             replaced: Vec::new(),
             scheduled: None,
         };
@@ -306,6 +309,20 @@ impl Connection {
         &self.remote_candidates
     }
 
+    /// Which of our addresses the other end was told.
+    pub(super) fn named(&self) -> &[SocketAddr] {
+        &self.named
+    }
+
+    /// Returns true if a set-up that is over has tried addresses over the Internet.
+    pub(super) fn was_far(&self) -> bool {
+        let is_far = |it: &SocketAddr| Reach::of_ip(it.ip()) == Some(Reach::Global);
+        match self.paths.in_use() {
+            Some((_, remote)) => is_far(&remote),
+            None => self.remote_candidates.iter().any(is_far),
+        }
+    }
+
     /// Where data leaves.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.paths.in_use().map(|(local, _)| local)
@@ -335,7 +352,8 @@ impl Connection {
 
     /// Draws the consequences of whatever was done to the connection. To be called after it.
     pub(super) fn settle(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
-        if let Some(pair) = self.answered.take() {
+        if let Some((pair, seen)) = self.answered.take() {
+            outputs.seen_at.push(seen);
             let replaced = demux.show(&mut self.traces, pair);
             self.replace(replaced, outputs);
         }
@@ -516,6 +534,11 @@ impl Connection {
     }
 
     fn finish(&mut self, why: Closed) {
+        let was_up = matches!(self.phase, Phase::Connected | Phase::Closing);
+        if was_up && why != Closed::Remote {
+            let engine = self.engine.as_mut();
+            self.farewell = engine.map(|rtc| rtc.direct_api().local_ice_credentials());
+        }
         if !self.is_closed() {
             self.phase = Phase::Closed(why);
         }
@@ -536,10 +559,6 @@ impl Connection {
             .map(|datagram| datagram.contents.len())
             .sum();
         backlog + self.channels.unread()
-    }
-
-    pub(super) fn named(&self) -> &[SocketAddr] {
-        &self.named
     }
 
     /// How much may be under way.

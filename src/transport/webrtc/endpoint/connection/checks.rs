@@ -13,7 +13,9 @@ use str0m::{
 
 use super::{
     super::{
+        Closed,
         demux::{Pair, TransactionId, place},
+        farewells,
         stun::{decode, mapped_address},
     },
     Connection,
@@ -44,16 +46,26 @@ impl Connection {
         self.targets.answer(place(pair.1));
         self.hear(now);
         let Some(transaction) = successful else {
-            return true;
+            return self.on_refusal(contents);
         };
-        if !self.may_be_mapped(contents) {
+        let Some(seen) = self.mapping(contents) else {
             return false;
-        }
+        };
         self.paths.answer(now, pair, transaction);
         self.window.measure(self.paths.round_trip());
         // An ICE-lite end never sends a check of its own by which its address could be learned.
-        self.answered = Some(pair);
+        self.answered = Some((pair, seen));
         true
+    }
+
+    /// Ends the connection if the other side says that it is over there, for its last words may have been lost. Returns
+    /// true if the engine is to see the response.
+    fn on_refusal(&mut self, response: &[u8]) -> bool {
+        let is_over = self.is_connected() && farewells::is_farewell(response);
+        if is_over {
+            self.finish(Closed::Remote);
+        }
+        !is_over
     }
 
     /// Returns true if the sender has the ICE password, and a response answers a check of ours.
@@ -69,12 +81,11 @@ impl Connection {
         accepted == Some(true)
     }
 
-    /// Whether we may look as the other end says that we do.
-    fn may_be_mapped(&mut self, response: &[u8]) -> bool {
-        let Some(mapped) = decode(response).as_ref().and_then(mapped_address) else {
-            return false;
-        };
+    /// Returns where the other end sees us, if it may say so.
+    fn mapping(&mut self, response: &[u8]) -> Option<SocketAddr> {
+        let mapped = decode(response).as_ref().and_then(mapped_address)?;
         let has_room = self.mapped.len() < Limits::MAPPED_ADDRESSES;
-        self.mapped.contains(&mapped) || has_room && self.mapped.insert(mapped)
+        let may_be = self.mapped.contains(&mapped) || has_room && self.mapped.insert(mapped);
+        may_be.then_some(mapped)
     }
 }
