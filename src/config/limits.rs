@@ -329,7 +329,7 @@ impl Limits {
     pub const BACKLOG: usize = 1024;
 
     /// How many bytes may be written that the other side has not acknowledged: this fills a path of 10 MiB/s at 100 ms.
-    /// A short one gets an eighth of it. Who writes more has to wait.
+    /// A short one gets a sixteenth of it, which is what a browser's socket holds. Who writes more has to wait.
     pub const UNACKNOWLEDGED: usize = 1024 * 1024;
 
     /// How long what was written may take to arrive when a connection is to be closed. The rest is lost.

@@ -20,7 +20,7 @@ use crate::{
 /// How a link ends.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The remote ended it without a word, as a connection does that is being closed.
+    /// The remote ended it without a word. Other protocols may still use the connection.
     Eof,
     /// One side said that it wants no more of it, or its connection is gone already.
     Announced,
@@ -89,6 +89,7 @@ impl Exchange {
             } else {
                 Purpose::Shared
             },
+            is_chosen: side == Side::Dialer && !self.answers.contains(&peer),
             reach: reach_of_introducer(&remote).min(self.reach),
             ip: ip_of(&remote),
             is_webrtc: is_webrtc(&remote),
@@ -410,7 +411,7 @@ impl Exchange {
         };
         let peer = link.peer;
         let is_ours = link.purpose == Purpose::Exchange;
-        let is_vanished = matches!(end, End::Eof | End::Failed(LinkError::Silent));
+        let is_vanished = matches!(end, End::Failed(LinkError::Silent));
         let error = match (&link.state, end) {
             (State::Ending { .. } | State::Ended, _) => return false,
             (State::Greeting { .. }, End::Eof) => Some(LinkError::NoHello),

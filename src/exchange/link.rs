@@ -60,6 +60,8 @@ pub(super) struct Link {
     pub(super) peer: PeerId,
     pub(super) side: Side,
     pub(super) purpose: Purpose,
+    /// Whether we dialed it by a choice of our own or of the application, not because the peer asked for it.
+    pub(super) is_chosen: bool,
     /// How near the remote is: decides which addresses may be used through it.
     pub(super) reach: Reach,
     /// Where the remote is, if that is known.
@@ -150,9 +152,10 @@ impl Link {
         }
     }
 
-    /// Where the remote answers STUN, if it said that it does.
+    /// Where the remote answers STUN, if it said that it does and is chosen: whoever comes could come twice, and agree with
+    /// itself on an address of somebody else.
     pub(super) fn stun(&self) -> Option<SocketAddr> {
-        let port = self.live()?.stun_port?;
+        let port = self.live()?.stun_port.filter(|_| self.is_chosen)?;
         Some(SocketAddr::new(self.ip?, port.get()))
     }
 

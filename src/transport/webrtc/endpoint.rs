@@ -28,6 +28,7 @@ use self::{
     connection::{Connection, Ingredients},
     demux::{Demux, Kind, Pair},
     direct::Strangers,
+    farewells::Farewells,
     outputs::Outputs,
     relays::{Change, Received, Relays},
     stun::{Mapping, Stun},
@@ -47,6 +48,7 @@ mod demux;
 mod description;
 mod direct;
 mod engine;
+mod farewells;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
 pub(crate) mod fuzz;
@@ -82,6 +84,7 @@ pub(super) struct Endpoint {
     stun_service: Option<StunService>,
     /// `None` if nobody may dial an address of ours.
     strangers: Option<Strangers>,
+    farewells: Farewells,
     connections: HashMap<Key, Connection>,
     next_key: u64,
     /// The connections in set-up.
@@ -106,6 +109,7 @@ impl Endpoint {
             relays: Relays::default(),
             stun_service: None,
             strangers: None,
+            farewells: Farewells::default(),
             connections: HashMap::new(),
             next_key: 0,
             setups: HashMap::new(),
@@ -383,6 +387,13 @@ impl Endpoint {
             }
         }
         let pair = (local, remote);
+        if let Kind::Request { ufrag, .. } = kind
+            && self.farewells.knows(now, ufrag)
+        {
+            let refusal = self.farewells.refuse(ufrag, datagram);
+            self.outputs.send_from(pair, refusal);
+            return;
+        }
         if self.meet(now, pair, &kind, datagram) || self.pass(now, pair, &kind, datagram) {
             return;
         }
@@ -398,11 +409,7 @@ impl Endpoint {
             && let Some(service) = &mut self.stun_service
             && let Some(contents) = service.answer(now, remote, datagram)
         {
-            self.outputs.send(Transmit {
-                source: local,
-                destination: remote,
-                contents,
-            });
+            self.outputs.send_from(pair, Some(contents));
         }
     }
 
@@ -640,6 +647,9 @@ impl Endpoint {
             && self.setups.get(&setup) == Some(&key)
         {
             self.setups.remove(&setup);
+            if connection.was_far() {
+                self.stun.doubt(now, connection.named());
+            }
             if connection.is_closed() {
                 let failed = Event::Notice(Notice::Failed(setup));
                 self.outputs.events.push_back(failed);
@@ -647,6 +657,12 @@ impl Endpoint {
         }
         if connection.is_closed() {
             self.demux.remove(&connection.traces);
+            if let Some(credentials) = connection.farewell.take() {
+                self.farewells.add(now, credentials);
+            }
+        }
+        for seen in self.outputs.seen_at.drain(..) {
+            self.stun.prove(seen);
         }
         self.schedule(now, key);
         if self

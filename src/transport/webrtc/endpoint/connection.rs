@@ -10,13 +10,13 @@ use std::{
 
 use libp2p::PeerId;
 use str0m::{
-    Input, Output, Rtc, RtcError,
+    IceCreds, Input, Output, Rtc, RtcError,
     change::SdpPendingOffer,
     channel::ChannelId,
     net::{Protocol, Receive},
 };
 
-use self::{paths::Paths, targets::Targets};
+use self::{paths::Paths, targets::Targets, window::Window};
 use super::{
     Closed, Event, Key, Outputs, Status, Transmit,
     channels::Channels,
@@ -35,12 +35,10 @@ mod paths;
 mod setup;
 mod streaming;
 mod targets;
+mod window;
 
 /// How long an offer waits for its answer: as long as the core does, and twice that.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How many bytes may be written ahead of acknowledgements at first, which is best on short paths.
-const MIN_WINDOW: usize = 128 * 1024;
 
 /// The label of the channel that makes a description name data channels at all (libp2p's
 /// specification "WebRTC"). It carries nothing.
@@ -98,17 +96,19 @@ pub(super) struct Connection {
     /// Whether somebody holds the key and will let go of it.
     pub(super) is_held: bool,
     paths: Paths,
+    /// Where a check of ours was answered just now, and where we were seen: the others are yet to learn it.
+    answered: Option<(Pair, SocketAddr)>,
     early: Vec<Datagram>,
     channels: Channels,
     /// Over which both ends are to prove who they are, until somebody asks for it. Only if it was dialed by an address.
     pub(super) noise: Option<ChannelId>,
     backlog: VecDeque<Datagram>,
-    window: usize,
-    /// Since when writers have been waiting for room.
-    blocked_since: Option<Instant>,
+    window: Window,
     /// Released channels that have to be closed once what was written has arrived.
     releasing: Vec<ChannelId>,
     is_end_told: bool,
+    /// By which the other end's checks can be refused, once it is over.
+    pub(super) farewell: Option<IceCreds>,
     /// Connections whose addresses it has taken, which end once this one is up.
     replaced: Vec<Key>,
     /// When the endpoint has noted to call.
@@ -145,14 +145,15 @@ impl Connection {
             mapped: HashSet::new(),
             is_held: false,
             paths: Paths::new(now),
+            answered: None,
             early: Vec::new(),
             channels: Channels::default(),
             noise: None,
             backlog: VecDeque::new(),
-            window: MIN_WINDOW,
-            blocked_since: None,
+            window: Window::default(),
             releasing: Vec::new(),
             is_end_told: false,
+            farewell: None,
             replaced: Vec::new(),
             scheduled: None,
         };
@@ -198,7 +199,10 @@ impl Connection {
         let kind = Kind::of(contents);
         let is_listened_to = match kind {
             Kind::Request { .. } => self.on_request(now, pair, contents),
-            Kind::Response { is_success, .. } => self.on_response(now, pair, contents, is_success),
+            Kind::Response {
+                transaction,
+                is_success,
+            } => self.on_response(now, pair, contents, is_success.then_some(transaction)),
             _ => true,
         };
         if !is_listened_to {
@@ -269,9 +273,11 @@ impl Connection {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Closed(_) => None,
-            Phase::Connected if !self.is_lite() => {
-                let engine = self.engine_deadline.min(self.paths.deadline());
-                Some(self.phase_ends.min(engine))
+            Phase::Connected => {
+                let paths = (!self.is_lite()).then(|| self.paths.deadline());
+                let others = [Some(self.phase_ends), paths, self.window.deadline()];
+                let engine = self.engine_deadline;
+                Some(others.into_iter().flatten().fold(engine, Instant::min))
             }
             _ => Some(self.phase_ends.min(self.engine_deadline)),
         }
@@ -303,6 +309,20 @@ impl Connection {
         &self.remote_candidates
     }
 
+    /// Which of our addresses the other end was told.
+    pub(super) fn named(&self) -> &[SocketAddr] {
+        &self.named
+    }
+
+    /// Returns true if a set-up that is over has tried addresses over the Internet.
+    pub(super) fn was_far(&self) -> bool {
+        let is_far = |it: &SocketAddr| Reach::of_ip(it.ip()) == Some(Reach::Global);
+        match self.paths.in_use() {
+            Some((_, remote)) => is_far(&remote),
+            None => self.remote_candidates.iter().any(is_far),
+        }
+    }
+
     /// Where data leaves.
     pub(super) fn local(&self) -> Option<SocketAddr> {
         self.paths.in_use().map(|(local, _)| local)
@@ -332,6 +352,11 @@ impl Connection {
 
     /// Draws the consequences of whatever was done to the connection. To be called after it.
     pub(super) fn settle(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
+        if let Some((pair, seen)) = self.answered.take() {
+            outputs.seen_at.push(seen);
+            let replaced = demux.show(&mut self.traces, pair);
+            self.replace(replaced, outputs);
+        }
         self.drain(now, demux, outputs);
         self.take_backlog(now, demux, outputs);
         self.close_released(now, demux, outputs);
@@ -394,10 +419,7 @@ impl Connection {
             return; // as if it were lost
         }
         let replaced = demux.learn(&mut self.traces, pair, &transmit.contents);
-        self.replaced.extend(replaced);
-        if self.is_connected() {
-            outputs.replaced.append(&mut self.replaced);
-        }
+        self.replace(replaced, outputs);
         let kind = Kind::of(&transmit.contents);
         if let Kind::Response {
             is_success: true, ..
@@ -408,10 +430,22 @@ impl Connection {
             self.hear(now);
         }
         let is_data = kind == Kind::Dtls;
+        if let Kind::Request { transaction, .. } = kind {
+            self.paths.ask(now, transaction);
+        }
         if is_data && self.paths.send(now, pair) {
+            self.window.change_path(self.paths.round_trip());
             outputs.events.push_back(Event::Changed { key: self.key });
         }
         outputs.send(transmit);
+    }
+
+    /// Ends the connection whose addresses this one has taken, once this one is up.
+    fn replace(&mut self, replaced: Option<Key>, outputs: &mut Outputs) {
+        self.replaced.extend(replaced);
+        if self.is_connected() {
+            outputs.replaced.append(&mut self.replaced);
+        }
     }
 
     fn on_event(&mut self, now: Instant, event: str0m::Event, outputs: &mut Outputs) {
@@ -501,6 +535,11 @@ impl Connection {
     }
 
     fn finish(&mut self, why: Closed) {
+        let was_up = matches!(self.phase, Phase::Connected | Phase::Closing);
+        if was_up && why != Closed::Remote {
+            let engine = self.engine.as_mut();
+            self.farewell = engine.map(|rtc| rtc.direct_api().local_ice_credentials());
+        }
         if !self.is_closed() {
             self.phase = Phase::Closed(why);
         }
@@ -523,8 +562,9 @@ impl Connection {
         backlog + self.channels.unread()
     }
 
-    pub(super) fn named(&self) -> &[SocketAddr] {
-        &self.named
+    /// How much may be under way.
+    pub(super) fn window(&self) -> usize {
+        self.window.size()
     }
 
     /// In how many ways it is seen, as the other end says.

@@ -6,7 +6,7 @@ use libp2p::PeerId;
 
 #[cfg(doc)]
 use super::Endpoint;
-use super::{ChannelId, Key};
+use super::{ChannelId, Key, demux::Pair};
 use crate::{config::Limits, signaling::Notice};
 
 /// How many addresses on TURN servers are remembered. A connection may still send from one for a moment when
@@ -107,6 +107,8 @@ pub(super) struct Outputs {
     pub(super) events: VecDeque<Event>,
     /// Connections whose addresses another has taken.
     pub(super) replaced: Vec<Key>,
+    /// Where others have seen us, as they answer checks.
+    pub(super) seen_at: Vec<SocketAddr>,
 }
 
 impl Outputs {
@@ -116,6 +118,17 @@ impl Outputs {
         if self.relayed.len() > MAX_RELAYED {
             self.relayed.pop_front();
         }
+    }
+
+    /// Sends what there is from our end of `pair` to theirs.
+    pub(super) fn send_from(&mut self, pair: Pair, contents: Option<Vec<u8>>) {
+        let (source, destination) = pair;
+        let transmit = contents.map(|contents| Transmit {
+            source,
+            destination,
+            contents,
+        });
+        transmit.into_iter().for_each(|it| self.send(it));
     }
 
     pub(super) fn send(&mut self, transmit: Transmit) {

@@ -1,7 +1,10 @@
 //! How a connection is set up that was dialed by an address (libp2p's specification "WebRTC Direct"): both ends
 //! know beforehand what a description would say.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use libp2p_webrtc_utils::Fingerprint;
 use str0m::{Candidate, IceCreds, channel::ChannelConfig, config};
@@ -74,8 +77,15 @@ impl Connection {
         self.setup.is_none() && self.role == Role::Answerer
     }
 
-    /// The other end has shown that it is at `source`, from where this request came.
-    pub(in super::super) fn show(&mut self, now: Instant, pair: Pair, request: &[u8]) {
+    /// The other end has shown that it is at `source`, from where this request came, by an answer after `round_trip`.
+    pub(in super::super) fn show(
+        &mut self,
+        now: Instant,
+        pair: Pair,
+        round_trip: Duration,
+        request: &[u8],
+    ) {
+        self.paths.note_round_trip(pair, round_trip);
         let source = place(pair.1);
         if self.targets.ask(source, request.len()) {
             self.targets.answer(source);

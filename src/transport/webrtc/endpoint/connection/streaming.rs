@@ -1,7 +1,7 @@
 //! The streams of a connection: what is read and written, who waits, and what of it makes the other
 //! side wait. How the connection lives and ends is not its business.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use str0m::channel::{ChannelConfig, ChannelId};
 
@@ -13,9 +13,6 @@ use crate::config::Limits;
 
 /// How many datagrams that were held back are taken in at a time.
 const BACKLOG_BATCH: usize = 16;
-
-/// When half a window takes longer than this to get through, the path is long, and the window grows.
-const LONG_PATH: Duration = Duration::from_millis(10);
 
 impl Connection {
     pub(in super::super) fn open(&mut self, now: Instant) -> Option<ChannelId> {
@@ -61,8 +58,8 @@ impl Connection {
             State::Opening => return Write::Blocked,
             State::Open => {}
         }
-        if self.sending() + bytes.len() > self.window {
-            self.blocked_since.get_or_insert(now);
+        let outstanding = self.sending();
+        if !self.window.admits(now, outstanding, bytes.len()) {
             self.channels.block(id);
             return Write::Blocked;
         }
@@ -73,6 +70,7 @@ impl Connection {
         });
         match written.flatten() {
             Some(true) => {
+                self.window.write(now, bytes.len());
                 if let Some(channel) = self.channels.get_mut(id) {
                     channel.is_sending = true;
                 }
@@ -158,14 +156,14 @@ impl Connection {
         self.drain(now, demux, outputs);
     }
 
-    /// Lets writers go on once half of the window is free.
+    /// Lets writers go on once there is room.
     pub(super) fn unblock(&mut self, now: Instant, outputs: &mut Outputs) {
-        if !self.channels.has_blocked() || self.sending() > self.window / 2 {
+        if !self.channels.has_blocked() {
             return;
         }
-        let since = self.blocked_since.take();
-        if since.is_some_and(|since| now.saturating_duration_since(since) > LONG_PATH) {
-            self.window = Limits::UNACKNOWLEDGED.min(2 * self.window);
+        let outstanding = self.sending();
+        if !self.window.has_room(now, outstanding) {
+            return;
         }
         let key = self.key;
         for channel in self.channels.unblock() {

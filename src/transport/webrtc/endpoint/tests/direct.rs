@@ -366,3 +366,72 @@ fn who_comes_to_a_new_address_is_asked_there_also_when_nobody_else_is_let_in() {
     let sent = lab.arrives(stranger(1), &answer(&name, asked));
     assert_eq!(sent.len(), 1, "its check is answered now");
 }
+
+impl Lab {
+    /// A direct connection whose proof is over.
+    fn proven_connection(&mut self) -> [(usize, Key); 2] {
+        let (a, b) = self.connect_directly(0, 1);
+        let ends = [(0, a), (1, b)];
+        for (n, key) in ends {
+            let noise = self.ends[n].endpoint.noise(key).unwrap().0;
+            self.release_channel(n, key, noise);
+        }
+        self.ends[1].endpoint.forget_stranger(b);
+        self.run(SECOND);
+        ends
+    }
+}
+
+#[test]
+fn a_close_is_seen_at_once_by_the_other_end() {
+    for closes in [0, 1] {
+        let mut lab = lab(1);
+        let ends = lab.proven_connection();
+        let ((n, ours), (m, theirs)) = (ends[closes], ends[1 - closes]);
+        lab.release(n, ours);
+        let is_seen = |lab: &mut Lab| lab.status(m, theirs) == Status::Closed(Closed::Remote);
+        assert!(lab.run_until(MS * 10, is_seen), "{closes}");
+        lab.release(m, theirs);
+        lab.assert_empty();
+    }
+}
+
+/// A browser's application may learn of a close only by the checks of ICE, and last words can be lost.
+#[test]
+fn a_check_of_a_closed_connection_is_refused_and_begins_none() {
+    let mut lab = lab(1);
+    let [(_, a), (_, b)] = lab.proven_connection();
+    lab.loss = 1.0;
+    lab.release(1, b);
+    lab.run(MS * 50);
+    lab.loss = 0.0;
+    assert_eq!(lab.status(0, a), Status::Connected);
+    let is_seen = |lab: &mut Lab| lab.status(0, a) == Status::Closed(Closed::Remote);
+    assert!(lab.run_until(SECOND * 4, is_seen), "within one check");
+    assert!(!lab.ends[1].endpoint.has_connections());
+    lab.release(0, a);
+    lab.assert_empty();
+}
+
+#[test]
+fn eight_signed_checks_of_a_closed_connection_are_refused_within_30_s() {
+    let mut lab = lab(1);
+    let [(_, a), (_, b)] = lab.proven_connection();
+    let name = lab.ends[1].endpoint.demux.ufrags().next().unwrap().clone();
+    for (n, key) in [(0, a), (1, b)] {
+        lab.release(n, key);
+    }
+    lab.run(SECOND);
+    let mut forged = request(&name);
+    let integrity = forged.len() - 20;
+    forged[integrity] ^= 1;
+    assert!(lab.arrives(stranger(1), &forged).is_empty());
+    for refusals in 1..=9 {
+        let sent = lab.arrives(stranger(1), &request(&name));
+        assert_eq!(sent.len(), usize::from(refusals <= 8), "{refusals}");
+        assert!(sent.iter().all(|it| it.len() <= request(&name).len()));
+    }
+    // It is forgotten then, and asked like any other.
+    lab.now += SECOND * 29;
+    assert_eq!(lab.arrives(stranger(1), &request(&name)).len(), 1);
+}
