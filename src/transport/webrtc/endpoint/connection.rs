@@ -18,6 +18,7 @@ use str0m::{
 
 use self::{paths::Paths, targets::Targets};
 use super::{
+    super::framing::Stream,
     Closed, Event, Key, Outputs, Status, Transmit,
     channels::Channels,
     demux::{Demux, Kind, Pair, Traces, place},
@@ -102,12 +103,18 @@ pub(super) struct Connection {
     channels: Channels,
     /// Over which both ends are to prove who they are, until somebody asks for it. Only if it was dialed by an address.
     pub(super) noise: Option<ChannelId>,
+    /// The same channel, also thereafter.
+    handshake: Option<ChannelId>,
+    /// Cleared when the other end seems not to know `FIN_ACK`.
+    acks: bool,
     backlog: VecDeque<Datagram>,
     window: usize,
     /// Since when writers have been waiting for room.
     blocked_since: Option<Instant>,
-    /// Released channels that have to be closed once what was written has arrived.
-    releasing: Vec<ChannelId>,
+    /// Channels that flags are to be sent over, or that wait for the other side or their own end.
+    unsettled: Vec<ChannelId>,
+    /// When one of them has waited long enough.
+    streams_deadline: Option<Instant>,
     is_end_told: bool,
     /// Connections whose addresses it has taken, which end once this one is up.
     replaced: Vec<Key>,
@@ -148,10 +155,13 @@ impl Connection {
             early: Vec::new(),
             channels: Channels::default(),
             noise: None,
+            handshake: None,
+            acks: true,
             backlog: VecDeque::new(),
             window: MIN_WINDOW,
             blocked_since: None,
-            releasing: Vec::new(),
+            unsettled: Vec::new(),
+            streams_deadline: None,
             is_end_told: false,
             replaced: Vec::new(),
             scheduled: None,
@@ -267,14 +277,13 @@ impl Connection {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Closed(_) => None,
-            Phase::Connected if !self.is_lite() => {
-                let engine = self.engine_deadline.min(self.paths.deadline());
-                Some(self.phase_ends.min(engine))
-            }
-            _ => Some(self.phase_ends.min(self.engine_deadline)),
-        }
+        let at = match self.phase {
+            Phase::Closed(_) => return None,
+            Phase::Connected if !self.is_lite() => self.engine_deadline.min(self.paths.deadline()),
+            _ => self.engine_deadline,
+        };
+        let at = self.phase_ends.min(at);
+        Some(self.streams_deadline.map_or(at, |streams| streams.min(at)))
     }
 
     pub(super) fn status(&self) -> Status {
@@ -334,7 +343,7 @@ impl Connection {
     pub(super) fn settle(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
         self.drain(now, demux, outputs);
         self.take_backlog(now, demux, outputs);
-        self.close_released(now, demux, outputs);
+        self.settle_streams(now, demux, outputs);
         self.unblock(now, outputs);
         let is_over = self.phase_ends <= now;
         if self.phase == Phase::Closing && (is_over || self.sending() == 0) {
@@ -349,7 +358,7 @@ impl Connection {
             let key = self.key;
             self.noise
                 .take()
-                .map(|unused| self.channels.release(unused));
+                .map(|unused| self.channels.release(unused, Stream::ignore));
             for channel in self.channels.close_all() {
                 outputs.events.push_back(Event::Readable { key, channel });
                 outputs.events.push_back(Event::Writable { key, channel });
@@ -446,10 +455,8 @@ impl Connection {
                 }
             }
             Engine::ChannelOpen(channel, label) => {
-                if let Some(ours) = self.channels.opened(channel) {
-                    if ours.is_released {
-                        self.releasing.push(channel); // when it could not be closed yet
-                    }
+                if self.channels.opened(channel) {
+                    self.unsettle(channel); // when flags could not be sent yet
                     outputs.events.push_back(Event::Writable { key, channel });
                 } else if !self.channels.note_foreign(channel) {
                     self.finish(Closed::Protocol);
@@ -463,9 +470,7 @@ impl Connection {
             }
             Engine::ChannelData(data) => {
                 self.hear(now);
-                self.channels.received(data.id, data.data);
-                let channel = data.id;
-                outputs.events.push_back(Event::Readable { key, channel });
+                self.receive(data.id, data.data, outputs);
             }
             Engine::ChannelClose(channel) => {
                 self.channels.closed(channel);
@@ -506,7 +511,8 @@ impl Connection {
         self.engine = None;
         self.early.clear();
         self.backlog.clear();
-        self.releasing.clear();
+        self.unsettled.clear();
+        self.streams_deadline = None;
     }
 }
 

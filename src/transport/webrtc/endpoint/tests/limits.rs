@@ -1,6 +1,9 @@
 //! Each bound, from both sides.
 
-use super::*;
+use super::{
+    super::super::framing::{MAX_DATA_LEN, MAX_FRAME_LEN},
+    *,
+};
 use crate::config::Limits;
 
 fn offers(lab: &mut Lab, count: usize) -> Vec<bool> {
@@ -104,7 +107,7 @@ fn checks_that_overtake_the_answer_save_a_tick() {
 
 /// A connection at whose second end so many bytes are unread.
 fn unread(bytes: usize) -> (Lab, Key) {
-    const OVERHEAD: usize = 64;
+    const OVERHEAD: usize = 64 + 5; // of a message, and of the frame in it
     let mut lab = Lab::new(1);
     let (a, b) = lab.connect(0, 1).unwrap();
     let channel = lab.open(0, a);
@@ -169,9 +172,9 @@ fn so_many_bytes_may_be_unacknowledged() {
         while let Read::Bytes(_) = lab.read(1, b, at_b, &mut vec![0; Limits::UNREAD]) {}
     }
     lab.ends[1].is_cut = true;
-    for n in 0..Limits::UNACKNOWLEDGED / 16_384 {
-        let written = lab.write(0, a, channel, &[0; 16_384]);
-        assert_eq!(written, Write::Taken(16_384), "{n}");
+    for n in 0..Limits::UNACKNOWLEDGED / MAX_FRAME_LEN {
+        let written = lab.write(0, a, channel, &[0; MAX_FRAME_LEN]);
+        assert_eq!(written, Write::Taken(MAX_DATA_LEN), "{n}");
     }
     assert_eq!(lab.write(0, a, channel, &[0]), Write::Blocked);
 }
