@@ -332,6 +332,10 @@ impl Limits {
     /// A short one gets a sixteenth of it, which is what a browser's socket holds. Who writes more has to wait.
     pub const UNACKNOWLEDGED: usize = 1024 * 1024;
 
+    /// The time that the other side has to acknowledge the end of a stream, and then to close the data channel of one that
+    /// we have dropped: a round trip, and what a busy end takes to get to it. Then both are taken as done.
+    pub const STREAM_CLOSE_TIME: Duration = Duration::from_secs(5);
+
     /// How long what was written may take to arrive when a connection is to be closed. The rest is lost.
     pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 

@@ -23,7 +23,7 @@ use str0m::{
 };
 
 pub(super) use self::engine::generate_certificate;
-pub(super) use self::outputs::{AddressChange, Closed, Event, Read, Status, Transmit, Write};
+pub(super) use self::outputs::{AddressChange, Close, Closed, Event, Status, Transmit, Write};
 use self::{
     connection::{Connection, Ingredients},
     demux::{Demux, Kind, Pair},
@@ -35,6 +35,7 @@ use self::{
     stun_service::StunService,
     surroundings::Surroundings,
 };
+use super::framing::{Read, StreamError};
 use crate::{
     config::{FoundServer, Limits},
     reach::Reach,
@@ -549,14 +550,14 @@ impl Endpoint {
         buffer: &mut [u8],
     ) -> Read {
         let Some(connection) = self.connections.get_mut(&key) else {
-            return Read::Closed;
+            return Read::Failed(StreamError::ChannelClosed);
         };
         let read = connection.read(now, channel, buffer);
         self.schedule(now, key);
         read
     }
 
-    /// Takes all of `bytes` as one message, or none of it.
+    /// Takes as many of `bytes` as one message may have, or none of them.
     pub(super) fn write(
         &mut self,
         now: Instant,
@@ -565,12 +566,21 @@ impl Endpoint {
         bytes: &[u8],
     ) -> Write {
         self.with(now, key, |connection| connection.write(now, channel, bytes))
-            .unwrap_or(Write::Closed)
+            .unwrap_or(Write::Failed(StreamError::ChannelClosed))
     }
 
-    /// Nobody uses this channel any more: it is closed once what was written has arrived.
+    /// Ends what we send over this channel, which can still be read.
+    pub(super) fn close_stream(&mut self, now: Instant, key: Key, channel: ChannelId) -> Close {
+        self.with(now, key, |connection| connection.close_stream(now, channel))
+            .unwrap_or(Close::Failed(StreamError::ChannelClosed))
+    }
+
+    /// Nobody uses this channel any more: it is closed once what was written has arrived and the other side agrees, or
+    /// after a while.
     pub(super) fn release_channel(&mut self, now: Instant, key: Key, channel: ChannelId) {
-        self.with(now, key, |connection| connection.release_channel(channel));
+        self.with(now, key, |connection| {
+            connection.release_channel(now, channel)
+        });
     }
 
     /// Closes a connection once what was written has arrived, or after a while. Its end is seen by

@@ -18,6 +18,7 @@ use str0m::{
 
 use self::{paths::Paths, targets::Targets, window::Window};
 use super::{
+    super::framing::Stream,
     Closed, Event, Key, Outputs, Status, Transmit,
     channels::Channels,
     demux::{Demux, Kind, Pair, Traces, place},
@@ -102,10 +103,16 @@ pub(super) struct Connection {
     channels: Channels,
     /// Over which both ends are to prove who they are, until somebody asks for it. Only if it was dialed by an address.
     pub(super) noise: Option<ChannelId>,
+    /// The same channel, also thereafter.
+    handshake: Option<ChannelId>,
+    /// Cleared when the other end seems not to know `FIN_ACK`.
+    acks: bool,
     backlog: VecDeque<Datagram>,
     window: Window,
-    /// Released channels that have to be closed once what was written has arrived.
-    releasing: Vec<ChannelId>,
+    /// Channels that flags are to be sent over, or that wait for the other side or their own end.
+    unsettled: Vec<ChannelId>,
+    /// When one of them has waited long enough.
+    streams_deadline: Option<Instant>,
     is_end_told: bool,
     /// By which the other end's checks can be refused, once it is over.
     pub(super) farewell: Option<IceCreds>,
@@ -149,9 +156,12 @@ impl Connection {
             early: Vec::new(),
             channels: Channels::default(),
             noise: None,
+            handshake: None,
+            acks: true,
             backlog: VecDeque::new(),
             window: Window::default(),
-            releasing: Vec::new(),
+            unsettled: Vec::new(),
+            streams_deadline: None,
             is_end_told: false,
             farewell: None,
             replaced: Vec::new(),
@@ -271,16 +281,17 @@ impl Connection {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Closed(_) => None,
-            Phase::Connected => {
-                let paths = (!self.is_lite()).then(|| self.paths.deadline());
-                let others = [Some(self.phase_ends), paths, self.window.deadline()];
-                let engine = self.engine_deadline;
-                Some(others.into_iter().flatten().fold(engine, Instant::min))
-            }
-            _ => Some(self.phase_ends.min(self.engine_deadline)),
-        }
+        let (paths, window) = match self.phase {
+            Phase::Closed(_) => return None,
+            Phase::Connected => (
+                (!self.is_lite()).then(|| self.paths.deadline()),
+                self.window.deadline(),
+            ),
+            _ => (None, None),
+        };
+        let others = [Some(self.phase_ends), paths, window, self.streams_deadline];
+        let engine = self.engine_deadline;
+        Some(others.into_iter().flatten().fold(engine, Instant::min))
     }
 
     pub(super) fn status(&self) -> Status {
@@ -359,7 +370,7 @@ impl Connection {
         }
         self.drain(now, demux, outputs);
         self.take_backlog(now, demux, outputs);
-        self.close_released(now, demux, outputs);
+        self.settle_streams(now, demux, outputs);
         self.unblock(now, outputs);
         let is_over = self.phase_ends <= now;
         if self.phase == Phase::Closing && (is_over || self.sending() == 0) {
@@ -374,7 +385,7 @@ impl Connection {
             let key = self.key;
             self.noise
                 .take()
-                .map(|unused| self.channels.release(unused));
+                .map(|unused| self.channels.release(unused, Stream::ignore));
             for channel in self.channels.close_all() {
                 outputs.events.push_back(Event::Readable { key, channel });
                 outputs.events.push_back(Event::Writable { key, channel });
@@ -480,10 +491,8 @@ impl Connection {
                 }
             }
             Engine::ChannelOpen(channel, label) => {
-                if let Some(ours) = self.channels.opened(channel) {
-                    if ours.is_released {
-                        self.releasing.push(channel); // when it could not be closed yet
-                    }
+                if self.channels.opened(channel) {
+                    self.unsettle(channel); // when flags could not be sent yet
                     outputs.events.push_back(Event::Writable { key, channel });
                 } else if !self.channels.note_foreign(channel) {
                     self.finish(Closed::Protocol);
@@ -497,9 +506,7 @@ impl Connection {
             }
             Engine::ChannelData(data) => {
                 self.hear(now);
-                self.channels.received(data.id, data.data);
-                let channel = data.id;
-                outputs.events.push_back(Event::Readable { key, channel });
+                self.receive(data.id, data.data, outputs);
             }
             Engine::ChannelClose(channel) => {
                 self.channels.closed(channel);
@@ -546,7 +553,8 @@ impl Connection {
         self.engine = None;
         self.early.clear();
         self.backlog.clear();
-        self.releasing.clear();
+        self.unsettled.clear();
+        self.streams_deadline = None;
     }
 }
 

@@ -16,11 +16,11 @@ use ::stun::{
     integrity::MessageIntegrity,
     message::{BINDING_REQUEST, Message},
 };
-use libp2p_webrtc_utils::Fingerprint;
 use rand::{RngExt, distr::Alphanumeric};
 use str0m::IceCreds;
 
 use super::{
+    super::fingerprint::Fingerprint,
     AddressChange, ChannelId, Connection, Endpoint, Event, Key, Transmit,
     demux::{self, Kind, Pair},
     stun::decode,

@@ -13,7 +13,8 @@ use libp2p::PeerId;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
-    Candidate, ChannelId, Closed, Endpoint, Event, Key, Read, Status, TIMER_SLACK, Write,
+    super::framing::{self, Read, StreamError},
+    Candidate, ChannelId, Close, Closed, Endpoint, Event, Key, Status, TIMER_SLACK, Write,
     description,
 };
 use crate::{
@@ -283,6 +284,12 @@ impl Lab {
         read
     }
 
+    fn close_stream(&mut self, n: usize, key: Key, channel: ChannelId) -> Close {
+        let closed = self.ends[n].endpoint.close_stream(self.now, key, channel);
+        self.collect(n);
+        closed
+    }
+
     fn release_channel(&mut self, n: usize, key: Key, channel: ChannelId) {
         self.ends[n]
             .endpoint
@@ -302,7 +309,7 @@ impl Lab {
                 match self.write(from.0, from.1, writer, &bytes[written..end]) {
                     Write::Taken(n) => written += n,
                     Write::Blocked => break,
-                    Write::Closed => break 'over,
+                    Write::Failed(_) => break 'over,
                 }
             }
             reader = reader.or_else(|| self.ends[to.0].endpoint.accept(to.1));
@@ -310,7 +317,7 @@ impl Lab {
                 match self.read(to.0, to.1, reader, &mut buffer) {
                     Read::Bytes(n) => received.extend_from_slice(&buffer[..n]),
                     Read::Blocked => break,
-                    Read::Closed => break 'over,
+                    Read::Ended | Read::Failed(_) => break 'over,
                 }
             }
             self.step();

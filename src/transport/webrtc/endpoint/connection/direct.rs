@@ -6,11 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use libp2p_webrtc_utils::Fingerprint;
 use str0m::{Candidate, IceCreds, channel::ChannelConfig, config};
 
 use super::{
-    super::demux::{Pair, place},
+    super::{
+        super::fingerprint::Fingerprint,
+        demux::{Pair, place},
+    },
     Connection, Ingredients, Phase, Role,
 };
 use crate::config::Limits;
@@ -37,7 +39,7 @@ impl Connection {
         connection.is_held = is_dialer;
         // The engine wants to expect one also where it is not to look at it.
         let (target, expected) = dialed.unzip();
-        let expected = expected.unwrap_or(Fingerprint::FF).to_multihash();
+        let expected = expected.map_or(vec![0; 32], |it| it.digest().to_vec());
         if let Some(target) = target {
             connection.targets.name(place(target));
         }
@@ -52,7 +54,7 @@ impl Connection {
             api.set_remote_ice_credentials(credentials);
             api.set_remote_fingerprint(config::Fingerprint {
                 hash_func: "sha-256".to_owned(),
-                bytes: expected.digest().to_vec(),
+                bytes: expected,
             });
             api.start_dtls(is_dialer)?;
             api.start_sctp(is_dialer);
@@ -63,6 +65,7 @@ impl Connection {
         });
         if let Some(noise) = connection.noise {
             connection.channels.insert(noise);
+            connection.handshake = Some(noise);
         }
         connection
     }
@@ -96,7 +99,6 @@ impl Connection {
     /// What the other end's certificate has shown.
     pub(in super::super) fn remote_fingerprint(&mut self) -> Option<Fingerprint> {
         let shown = self.run(|rtc| Ok(rtc.direct_api().remote_dtls_fingerprint().cloned()))??;
-        let digest = shown.bytes.try_into().ok()?;
-        Some(Fingerprint::raw(digest))
+        Fingerprint::from_digest(&shown.bytes)
     }
 }

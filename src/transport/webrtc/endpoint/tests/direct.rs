@@ -1,10 +1,9 @@
 //! Those who dial an address, and those who do as if.
 
 use ::stun::agent::TransactionId;
-use libp2p_webrtc_utils::Fingerprint;
 
 use super::{
-    super::{direct::question, fuzz::strangers},
+    super::{super::fingerprint::Fingerprint, direct::question, fuzz::strangers},
     *,
 };
 use crate::config::Limits;
@@ -49,7 +48,7 @@ fn who_dials_an_address_is_connected_and_both_see_each_others_certificate() {
 }
 
 #[test]
-fn the_channel_of_the_proof_can_be_used_and_then_closed_by_both() {
+fn the_channel_of_the_proof_can_be_used_and_then_dropped_by_both() {
     for seed in 0..20 {
         let mut lab = lab(seed);
         let (a, b) = lab.connect_directly(0, 1);
@@ -75,6 +74,42 @@ fn the_channel_of_the_proof_can_be_used_and_then_closed_by_both() {
     }
 }
 
+/// As libp2p-webrtc does, which sends no `FIN_ACK` and breaks when it gets one.
+#[test]
+fn an_end_that_ends_the_stream_of_the_proof_gets_no_fin_ack() {
+    let mut lab = lab(1);
+    let (a, b) = lab.connect_directly(0, 1);
+    let noise = lab.ends[0].endpoint.noise(a).unwrap().0;
+    lab.run(MS * 20);
+    lab.close_stream(0, a, noise);
+    let ours = lab.open(0, a);
+    let theirs = lab.accept(1, b);
+    lab.run(MS * 20);
+    assert_eq!(lab.close_stream(0, a, ours), Close::Blocked);
+    lab.run(MS * 20);
+    assert_eq!(lab.close_stream(0, a, ours), Close::Blocked);
+    assert_eq!(lab.read(1, b, theirs, &mut [0]), Read::Ended);
+    assert_eq!(lab.close_stream(1, b, theirs), Close::Closed);
+    lab.release_channel(1, b, theirs);
+    lab.run(MS * 20);
+    // Nobody waits for the other side to close it.
+    assert_eq!(lab.ends[1].endpoint.connections[&b].foreign(), 0);
+}
+
+/// As js-libp2p and go-libp2p do, which leave it open.
+#[test]
+fn the_channel_of_the_proof_stays_open_when_it_is_dropped() {
+    let mut lab = lab(1);
+    let (a, b) = lab.connect_directly(0, 1);
+    let noise = [(0, a), (1, b)].map(|(n, key)| lab.ends[n].endpoint.noise(key).unwrap().0);
+    lab.release_channel(0, a, noise[0]);
+    lab.run(Limits::STREAM_CLOSE_TIME + SECOND);
+    assert_eq!(lab.read(1, b, noise[1], &mut [0]), Read::Blocked);
+    assert_eq!(lab.write(1, b, noise[1], b"x"), Write::Taken(1));
+    lab.release_channel(1, b, noise[1]);
+    lab.finish((0, a), (1, b));
+}
+
 #[test]
 fn an_address_is_dialed_where_datagrams_are_lost_and_doubled() {
     for seed in 0..20 {
@@ -94,7 +129,7 @@ fn who_has_another_certificate_than_the_address_says_is_not_connected() {
     let mut lab = lab(1);
     let (now, target) = (lab.now, address(1, 0));
     let endpoint = &mut lab.ends[0].endpoint;
-    let key = endpoint.dial_address(now, target, Fingerprint::FF);
+    let key = endpoint.dial_address(now, target, Fingerprint::from_certificate(&[]));
     lab.collect(0);
     let closed = Status::Closed(Closed::Protocol);
     assert!(lab.run_until(SECOND * 5, |lab| lab.status(0, key) == closed));

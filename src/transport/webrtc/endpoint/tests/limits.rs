@@ -1,6 +1,9 @@
 //! Each bound, from both sides.
 
-use super::*;
+use super::{
+    super::super::framing::{MAX_DATA_LEN, MAX_FRAME_LEN},
+    *,
+};
 use crate::config::Limits;
 
 fn offers(lab: &mut Lab, count: usize) -> Vec<bool> {
@@ -104,7 +107,7 @@ fn checks_that_overtake_the_answer_save_a_tick() {
 
 /// A connection at whose second end so many bytes are unread.
 fn unread(bytes: usize) -> (Lab, Key) {
-    const OVERHEAD: usize = 64;
+    const OVERHEAD: usize = 64 + 5; // of a message, and of the frame in it
     let mut lab = Lab::new(1);
     let (a, b) = lab.connect(0, 1).unwrap();
     let channel = lab.open(0, a);
@@ -163,9 +166,10 @@ fn so_many_bytes_may_be_unacknowledged() {
     lab.accept(1, b);
     lab.run(SECOND);
     lab.ends[1].is_cut = true;
-    for n in 0..Limits::UNACKNOWLEDGED / 16_384 {
-        let is_taken =
-            |lab: &mut Lab| lab.write(0, a, channel, &[0; 16_384]) == Write::Taken(16_384);
+    for n in 0..Limits::UNACKNOWLEDGED / MAX_FRAME_LEN {
+        let is_taken = |lab: &mut Lab| {
+            lab.write(0, a, channel, &[0; MAX_FRAME_LEN]) == Write::Taken(MAX_DATA_LEN)
+        };
         assert!(lab.run_until(MS * 10, is_taken), "{n}, at its pace");
     }
     lab.run(SECOND);

@@ -7,10 +7,10 @@ use ::stun::{
     message::{BINDING_SUCCESS, Message, Setter},
     xoraddr::XorMappedAddress,
 };
-use libp2p_webrtc_utils::Fingerprint;
 
 use super::{
     super::{
+        super::fingerprint::Fingerprint,
         demux::{Kind, Pair},
         stun::decode,
     },
