@@ -110,7 +110,7 @@ impl Config {
 
     /// How near the nodes of the network are. Default: [`Reach::Global`], which is right unless all of
     /// them are on one site or machine and some are reached in a way that does not show it, as by a
-    /// stream of the caller.
+    /// stream of the caller. Behind a reverse proxy or a load balancer all that come seem to be near, whatever this says.
     pub fn with_reach(mut self, reach: Reach) -> Self {
         self.reach = reach;
         self
