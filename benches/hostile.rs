@@ -199,7 +199,8 @@ async fn measure(arguments: &[&str]) -> Result<()> {
         let mut silent = Process::start(&["silent", kind, &address])?;
         silent.line()?;
         let start = Instant::now();
-        let during = introduce(&mut askers, attack_time / 2).await?;
+        // Also in the short form: the askers rest while the line is waited for, and must not fall silent.
+        let during = introduce(&mut askers, ATTACK_TIME / 2).await?;
         let gone = silent.line()?;
         let seconds = start.elapsed().as_secs_f64();
         introduce(&mut askers, PACE).await?;
@@ -209,7 +210,7 @@ async fn measure(arguments: &[&str]) -> Result<()> {
             "RESULT hostile kind={kind} links={silent_links} gone_s={seconds:.1} honest_ms_during={:.2} failed={} peers_left={}",
             common::median(&during.times),
             during.failed,
-            after.peers - usage.peers,
+            after.peers as i64 - usage.peers as i64,
         );
     }
     Ok(())
