@@ -30,10 +30,10 @@ impl Exchange {
             self.roster.contains(peer) || self.answers.introducer(peer) == Some(&introducer);
         if self.incoming == Incoming::Refuse {
             Err(Refusal::NotAccepting)
-        } else if !is_known && !(has_place && has_place_in_view()) {
-            Err(Refusal::Full)
-        } else {
+        } else if is_known || has_place && has_place_in_view() {
             Ok(())
+        } else {
+            Err(Refusal::Full)
         }
     }
 

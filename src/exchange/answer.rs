@@ -24,7 +24,7 @@ pub(super) struct Answers {
     introduced: HashMap<PeerId, Introduction>,
     /// Whose offer came in which session of which link, for each of them.
     sessions: HashMap<(ConnectionId, SessionId), PeerId>,
-    /// How many of them are charged to each introducer. None is 0.
+    /// The number of them that are charged to each introducer. None is 0.
     shares: HashMap<Option<PeerId>, usize>,
     introductions: Expiries<PeerId>,
     pub(super) waiting: Waiting,
@@ -40,8 +40,8 @@ pub(super) struct Answers {
 #[derive(Debug)]
 struct Introduction {
     by: PeerId,
-    /// The introducer in whose share it counts. Those of all that have left count as one's, `None`, so that nobody has
-    /// more by coming back, or as somebody new.
+    /// The introducer in whose share it counts. All introducers that have left have one share together, `None`, so that
+    /// nobody gets more by coming back or by a new identity.
     charged_to: Option<PeerId>,
     until: Instant,
     negotiation: Negotiation,
@@ -71,7 +71,7 @@ impl Answers {
         Some(&introduction.addresses)
     }
 
-    /// The introducer of a peer in whose share it counts.
+    /// Returns the introducer in whose share an expected peer counts, if that one has not left.
     pub(super) fn introducer(&self, peer: &PeerId) -> Option<&PeerId> {
         self.introduced.get(peer)?.charged_to.as_ref()
     }
@@ -213,7 +213,7 @@ impl Answers {
         })
     }
 
-    /// With whom `introducer` has brought set-ups are under way.
+    /// Returns those whose set-ups are under way in this share.
     fn setups_by(&self, introducer: Option<&PeerId>) -> impl Iterator<Item = &Introduction> {
         let all = self.introduced.values();
         all.filter(move |it| it.setup.is_some() && it.charged_to.as_ref() == introducer)
@@ -504,7 +504,7 @@ impl Exchange {
         let dials_back: Vec<_> = dials_back.collect();
         let is_by = |peer: &&&PeerId| self.answers.introducer(peer) == Some(by);
         let of_introducer = dials_back.iter().filter(is_by).count();
-        // As many as one introducer has are left for others.
+        // One introducer leaves others as many as it has.
         if self.dials.values().any(|dialed| dialed == peer)
             || of_introducer >= Limits::DIALS_BACK
             || of_introducer + dials_back.len() >= Limits::ALL_DIALS_BACK

@@ -235,7 +235,7 @@ impl Exchange {
         let free = self.limits.max_sessions();
         let free = free.saturating_sub(self.sessions.len());
         let rate = self.limits.introductions;
-        // As many as one asker has are left for others.
+        // One asker leaves others as many as it has.
         let may_ask = |peer: &mut Allowance| peer.sessions < free && peer.asked.take(rate, now);
         if !self.allowance(asker).is_some_and(may_ask) {
             return self.refuse_session(asker, signal.session, Refusal::Busy);

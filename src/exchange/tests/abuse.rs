@@ -172,7 +172,7 @@ fn beyond_a_bound_the_oldest_offer_is_forgotten() {
     let mut say = |sim: &mut Sim, n: usize| {
         let (node, session) = (n % 8, sessions.next().unwrap());
         sim.say(node, links[node], signal(session, offers[n].clone()));
-        if n % 4096 == 0 {
+        if n.is_multiple_of(4096) {
             sim.run(2 * SECOND); // no flood of frames
         }
     };

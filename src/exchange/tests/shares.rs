@@ -293,18 +293,12 @@ fn is_greeted(sim: &mut Sim, via: Via) -> bool {
     let core = &mut sim.nodes[0].core;
     core.handle(sim.now, Input::Established(established));
     core.handle(sim.now, Input::LinkOpened { connection });
-    let mut outputs = std::iter::from_fn(|| core.poll_output());
-    let is_hello = |output: Output| {
-        matches!(
-            output,
-            Output::Send {
-                frame: Frame::Hello(_),
-                ..
-            }
-        )
+    let outputs: Vec<_> = std::iter::from_fn(|| core.poll_output()).collect();
+    let is_hello = |output: &Output| match output {
+        Output::Send { frame, .. } => matches!(frame, Frame::Hello(_)),
+        _ => false,
     };
-    let is_greeted = outputs.any(is_hello);
-    drop(outputs);
+    let is_greeted = outputs.iter().any(is_hello);
     let error = None;
     core.handle(sim.now, Input::Closed { connection, error });
     while core.poll_output().is_some() {}

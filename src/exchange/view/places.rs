@@ -32,7 +32,7 @@ pub(super) struct Places {
     /// The timer that is set for when one may come.
     wake: Option<Instant>,
     is_accepting: bool,
-    /// Whether there are fewer chosen peers than [`YOUNG`] in some network.
+    /// True while fewer peers than [`YOUNG`] are chosen in some network.
     pub(super) is_young: bool,
 }
 
@@ -114,7 +114,7 @@ impl View {
         u32::try_from(self.wanted.max_incoming.min(MAX_BURST)).unwrap_or_default()
     }
 
-    /// From when on one more may come than so many others, if not now.
+    /// Returns from when on the arrival budget has one more than for so many others, if not now.
     fn rested(&self, now: Instant, expected: usize) -> Option<Instant> {
         let taken = u32::try_from(expected)
             .unwrap_or(u32::MAX)
