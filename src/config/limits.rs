@@ -339,6 +339,16 @@ impl Limits {
     /// How long what was written may take to arrive when a connection is to be closed. The rest is lost.
     pub const CLOSE_TIME: Duration = Duration::from_secs(2);
 
+    /// The most closed connections whose checks are refused, some 200 bytes each. The oldest are forgotten first.
+    pub const REFUSED_CONNECTIONS: usize = 256;
+
+    /// How long checks of a closed connection are refused: a browser that is not answered gives up after 15 s, and its page
+    /// may have been asleep.
+    pub const REFUSAL_TIME: Duration = Duration::from_secs(30);
+
+    /// How many checks of a closed connection are refused, for refusals are lost. Others are dropped.
+    pub const REFUSED_CHECKS: u8 = 8;
+
     /// How many datagrams of all connections wait for the socket: it takes more than a second of sending to get there.
     /// Others are lost, as they would be in the network.
     pub const WAITING_DATAGRAMS: usize = 16 * 1024;

@@ -2,10 +2,7 @@
 //! SCTP at once, but an application may look at the state of ICE only (js-libp2p does), which fails by this within one check
 //! and without it after 15 s. Without it a dialer by an address would also be taken for a new one and be answered on.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Instant};
 
 use ::stun::{
     error_code::{CODE_FORBIDDEN, ErrorCodeAttribute},
@@ -16,19 +13,11 @@ use ::stun::{
 use str0m::IceCreds;
 
 use super::stun::decode;
-
-/// How many closed connections are remembered, some 200 bytes each. The oldest are forgotten first.
-const MAX_FAREWELLS: usize = 256;
-
-/// How long one is remembered: a browser gives up after 15 s without an answer, and its page may have been asleep.
-const FAREWELL_TIME: Duration = Duration::from_secs(30);
-
-/// How many checks of one are refused, for refusals are lost. Others are dropped.
-const MAX_REFUSALS: u8 = 8;
+use crate::config::Limits;
 
 #[derive(Debug, Default)]
 pub(super) struct Farewells {
-    /// The oldest first.
+    /// The oldest first, at most [`Limits::REFUSED_CONNECTIONS`].
     all: VecDeque<Farewell>,
 }
 
@@ -45,10 +34,10 @@ impl Farewells {
     pub(super) fn add(&mut self, now: Instant, credentials: IceCreds) {
         self.all.push_back(Farewell {
             credentials,
-            until: now + FAREWELL_TIME,
+            until: now + Limits::REFUSAL_TIME,
             refusals: 0,
         });
-        if self.all.len() > MAX_FAREWELLS {
+        if self.all.len() > Limits::REFUSED_CONNECTIONS {
             self.all.pop_front();
         }
     }
@@ -67,7 +56,7 @@ impl Farewells {
         let farewell = all.find(|it| it.credentials.ufrag == ufrag)?;
         let mut message = decode(request)?;
         let key = || MessageIntegrity::new_short_term_integrity(farewell.credentials.pass.clone());
-        if farewell.refusals >= MAX_REFUSALS || key().check(&mut message).is_err() {
+        if farewell.refusals >= Limits::REFUSED_CHECKS || key().check(&mut message).is_err() {
             return None;
         }
         let code = ErrorCodeAttribute {
@@ -95,4 +84,43 @@ pub(super) fn is_farewell(response: &[u8]) -> bool {
     let mut error = ErrorCodeAttribute::default();
     let is_error = |response: &Message| error.get_from(response).is_ok();
     decode(response).as_ref().is_some_and(is_error) && error.code == CODE_FORBIDDEN
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn credentials(n: usize) -> IceCreds {
+        IceCreds {
+            ufrag: format!("user{n}"),
+            pass: "a password of our end".to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_last_256_closed_connections_are_remembered() {
+        let now = Instant::now();
+        for count in [255, 256, 257] {
+            let mut farewells = Farewells::default();
+            (0..count).for_each(|n| farewells.add(now, credentials(n)));
+            assert_eq!(
+                farewells.knows(now, "user0"),
+                count <= Limits::REFUSED_CONNECTIONS
+            );
+            assert!(farewells.knows(now, "user1"));
+        }
+    }
+
+    #[test]
+    fn a_closed_connection_is_remembered_for_30_s() {
+        let now = Instant::now();
+        for (ms, is_known) in [(29_999, true), (30_000, false), (30_001, false)] {
+            let mut farewells = Farewells::default();
+            farewells.add(now, credentials(0));
+            let later = now + Duration::from_millis(ms);
+            assert_eq!(farewells.knows(later, "user0"), is_known, "{ms}");
+        }
+    }
 }

@@ -212,7 +212,8 @@ impl Stun {
 
     /// What is believed of what they say, each once.
     ///
-    /// Any of them may lie, though a neighbour is asked only if this node chose it (`exchange::neighbors`). What two at different IPs agree on is so: a router that makes a mapping for
+    /// Any of them may lie, though only neighbours are asked that this node chose (`exchange::link`). What two at
+    /// different IPs agree on is so: a router that makes a mapping for
     /// each host that is sent to, as symmetric ones do, shows no two hosts the same one. What
     /// contradicts it is ignored, unless a server of the application says so, which nobody can slip in.
     /// Where no two agree, the router may well be such a one, and all are believed up to a number: its

@@ -3,9 +3,9 @@
 //!
 //! A receiver's socket may hold no more than 128 KiB (Chromium 156), of which each datagram takes some 2 KiB. What exceeds
 //! it is lost, and the end of a burst is sent again only after a second. So no more than [`BURST`] is sent at once. A longer
-//! path gets a larger window by its measured round trip, and its writes are spread over that time. A receiver that
-//! stands still looks like a longer path to whoever waits for acknowledgements; so these can make the window
-//! larger only if they come about as fast as the path allows.
+//! path gets a larger window step by step, up to what its measured round trip asks for, and its writes are spread over that
+//! time. A receiver that stands still looks like a longer path to whoever waits for acknowledgements; so these make the
+//! window larger than that only if they come about as fast as the path allows.
 
 use std::time::{Duration, Instant};
 
@@ -15,15 +15,15 @@ use crate::config::Limits;
 pub(super) const BURST: usize = 64 * 1024;
 
 /// Bytes per second that each receiver is taken to read: Chromium 156 reads 17 to 23 MiB.
-const RATE: usize = 16 * 1024 * 1024;
+const RATE: usize = 20 * 1024 * 1024;
 
 /// How far a writer may be ahead of the pace at least, in time: timers are no finer.
 const AHEAD: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    /// How much the acknowledgements have shown to be good, beyond what the round trip alone allows.
-    proven: usize,
+    /// How large it has become.
+    grown: usize,
     /// The shortest measured round trip of the path.
     round_trip: Option<Duration>,
     /// Bytes that were written over this path, or before.
@@ -59,10 +59,13 @@ impl Window {
     }
 
     pub(super) fn size(&self) -> usize {
-        let by_distance = self.round_trip.map_or(0.0, |it| it.as_secs_f64()) * RATE as f64;
-        (by_distance as usize)
-            .max(self.proven)
-            .clamp(BURST, Limits::UNACKNOWLEDGED)
+        self.grown.clamp(BURST, Limits::UNACKNOWLEDGED)
+    }
+
+    /// How much fills the path if the other side reads at [`RATE`].
+    fn by_distance(&self) -> usize {
+        let bytes = self.round_trip.map_or(0.0, |it| it.as_secs_f64()) * RATE as f64;
+        (bytes as usize).clamp(BURST, Limits::UNACKNOWLEDGED)
     }
 
     /// Returns true if so many bytes may be written now, beside those that are `outstanding`.
@@ -101,7 +104,8 @@ impl Window {
         self.opens_at
     }
 
-    /// Grows to what arrives within the shortest round trip and half a burst, which may wait at the receiver.
+    /// Doubles until the path is filled. Then grows to what arrives within the shortest round trip and half a burst, which may
+    /// wait at the receiver.
     fn learn(&mut self, now: Instant, outstanding: usize) {
         let acknowledged = self.written.saturating_sub(outstanding as u64);
         let round = self.round.take_if(|round| round.until <= acknowledged);
@@ -112,7 +116,8 @@ impl Window {
         let share = shortest.as_secs_f64() / took.as_secs_f64();
         if share.is_finite() {
             let arriving = (self.size() as f64 * share) as usize;
-            self.proven = self.proven.max(BURST / 2 + arriving);
+            let doubled = self.by_distance().min(2 * self.size());
+            self.grown = self.size().max(doubled).max(BURST / 2 + arriving);
         }
     }
 
@@ -121,7 +126,9 @@ impl Window {
     fn duration_of(&self, len: usize) -> Duration {
         let size = self.size();
         match self.round_trip {
-            Some(round_trip) if size > BURST => round_trip.mul_f64(len as f64 / size as f64),
+            Some(round_trip) if self.by_distance().max(size) > BURST => {
+                round_trip.mul_f64(len as f64 / size as f64)
+            }
             _ => Duration::ZERO,
         }
     }
@@ -132,6 +139,7 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
+    const SECOND: Duration = Duration::from_secs(1);
 
     fn window(round_trip: Duration) -> Window {
         let mut window = Window::default();
@@ -140,17 +148,24 @@ mod tests {
     }
 
     #[test]
-    fn the_window_follows_the_round_trip_between_64_kib_and_1_mib() {
-        assert_eq!(Window::default().size(), 64 << 10);
-        for (round_trip, kib) in [
-            (0, 64),
-            (4, 65),
-            (10, 163),
-            (50, 819),
-            (63, 1024),
+    fn a_long_path_is_filled_by_doubling() {
+        for (round_trip, filled) in [
+            (1, 64),
+            (3, 64),
+            (10, 204),
+            (40, 819),
+            (50, 1024),
             (9999, 1024),
         ] {
-            assert_eq!(window(MS * round_trip).size() >> 10, kib, "{round_trip} ms");
+            let (mut window, mut now) = (window(MS * round_trip), Instant::now());
+            let mut before = 64;
+            assert_eq!(window.size() >> 10, before);
+            while before < filled {
+                // Whatever the acknowledgements say.
+                pass(&mut window, &mut now, MS * round_trip * 10);
+                before = filled.min(2 * before);
+                assert_eq!(window.size() >> 10, before, "{round_trip} ms");
+            }
         }
     }
 
@@ -181,13 +196,13 @@ mod tests {
         };
         let (burst, opens_at) = write(start);
         assert_eq!(burst, BURST / 2);
-        // 16 MiB a second: 1 KiB in 61 us.
+        // 64 KiB in 50 ms: 1 KiB in 780 us.
         let late = opens_at - start;
-        assert!(late > Duration::ZERO && late < MS / 10, "{late:?}");
-        let (more, _) = write(start + MS);
-        assert!((15..=17).contains(&(more >> 10)), "{more}");
-        assert!(!window.has_room(start + MS, 0));
-        assert!(window.has_room(start + MS * 2, 0));
+        assert!(late > Duration::ZERO && late < MS, "{late:?}");
+        let (more, _) = write(start + MS * 10);
+        assert!((12..=14).contains(&(more >> 10)), "{more}");
+        assert!(!window.has_room(start + MS * 10, 0));
+        assert!(window.has_room(start + MS * 12, 0));
         assert_eq!(window.deadline(), None);
     }
 
@@ -223,9 +238,10 @@ mod tests {
     fn another_path_begins_anew() {
         let (mut window, mut now) = (window(MS * 50), Instant::now());
         (0..10).for_each(|_| pass(&mut window, &mut now, MS * 50));
-        window.change_path(None);
-        assert_eq!(window.size(), BURST);
+        assert_eq!(window.size(), Limits::UNACKNOWLEDGED);
         window.change_path(Some(MS * 10));
-        assert_eq!(window.size() >> 10, 163);
+        assert_eq!(window.size(), BURST);
+        (0..2).for_each(|_| pass(&mut window, &mut now, SECOND));
+        assert_eq!(window.size() >> 10, 204);
     }
 }

@@ -162,6 +162,8 @@ fn so_many_bytes_may_be_unacknowledged() {
     let mut lab = Lab::new(1);
     lab.delay = MS * 50..MS * 51;
     let (a, b) = lab.connect(0, 1).unwrap();
+    let sent = pattern(8 << 20);
+    assert!(lab.transfer((0, a), (1, b), &sent) == sent);
     let channel = lab.open(0, a);
     lab.accept(1, b);
     lab.run(SECOND);

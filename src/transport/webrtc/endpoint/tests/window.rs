@@ -8,11 +8,11 @@ const CAPACITY: usize = 128 * 1024;
 const DATAGRAM: usize = 2304;
 
 /// A process is woken up so often, and then reads so many: 21 MiB/s, as Chromium does.
-const QUANTUM: Duration = Duration::from_micros(500);
-const READ_AT_ONCE: usize = 10;
+const QUANTUM: Duration = Duration::from_micros(200);
+const READ_AT_ONCE: usize = 4;
 
-/// How long a datagram takes to leave, on a link of 1 Gbit/s.
-const TRANSMISSION: Duration = Duration::from_micros(10);
+/// How long it takes to encrypt and send a datagram, at 75 MiB/s.
+const TRANSMISSION: Duration = Duration::from_micros(15);
 
 /// The socket of the second end, behind a link of this length.
 pub(super) struct Socket {
@@ -117,19 +117,6 @@ fn a_browser_loses_nothing_of_4_mib_on_a_short_path() {
             println!("{delay:?}: {took:?}, window {}", lab.window(a));
             assert_eq!(lab.socket().lost, 0, "{delay:?}");
             assert!(took < SECOND / 2, "{delay:?}: {took:?}");
-        }
-    }
-}
-
-#[test]
-fn a_browser_far_away_loses_nothing() {
-    for delay in [MS * 5, MS * 25] {
-        let (mut lab, a, b) = connected(delay);
-        for _ in 0..3 {
-            let took = send(&mut lab, a, b, 4 * MIB);
-            println!("{delay:?}: {took:?}, window {}", lab.window(a));
-            assert_eq!(lab.socket().lost, 0, "{delay:?}");
-            assert!(took < SECOND * 2, "{delay:?}: {took:?}");
         }
     }
 }
