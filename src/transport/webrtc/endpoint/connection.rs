@@ -16,7 +16,7 @@ use str0m::{
     net::{Protocol, Receive},
 };
 
-use self::{paths::Paths, targets::Targets};
+use self::{closing::Closing, paths::Paths, targets::Targets};
 use super::{
     super::framing::Stream,
     Closed, Event, Key, Outputs, Status, Transmit,
@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod checks;
+mod closing;
 mod direct;
 mod paths;
 mod setup;
@@ -111,10 +112,7 @@ pub(super) struct Connection {
     window: usize,
     /// Since when writers have been waiting for room.
     blocked_since: Option<Instant>,
-    /// Channels that flags are to be sent over, or that wait for the other side or their own end.
-    unsettled: Vec<ChannelId>,
-    /// When one of them has waited long enough.
-    streams_deadline: Option<Instant>,
+    closing: Closing,
     is_end_told: bool,
     /// Connections whose addresses it has taken, which end once this one is up.
     replaced: Vec<Key>,
@@ -160,8 +158,7 @@ impl Connection {
             backlog: VecDeque::new(),
             window: MIN_WINDOW,
             blocked_since: None,
-            unsettled: Vec::new(),
-            streams_deadline: None,
+            closing: Closing::default(),
             is_end_told: false,
             replaced: Vec::new(),
             scheduled: None,
@@ -283,7 +280,8 @@ impl Connection {
             _ => self.engine_deadline,
         };
         let at = self.phase_ends.min(at);
-        Some(self.streams_deadline.map_or(at, |streams| streams.min(at)))
+        let streams = self.closing.deadline();
+        Some(streams.map_or(at, |streams| streams.min(at)))
     }
 
     pub(super) fn status(&self) -> Status {
@@ -456,7 +454,7 @@ impl Connection {
             }
             Engine::ChannelOpen(channel, label) => {
                 if self.channels.opened(channel) {
-                    self.unsettle(channel); // when flags could not be sent yet
+                    self.unsettle(now, channel); // when flags could not be sent yet
                     outputs.events.push_back(Event::Writable { key, channel });
                 } else if !self.channels.note_foreign(channel) {
                     self.finish(Closed::Protocol);
@@ -470,7 +468,7 @@ impl Connection {
             }
             Engine::ChannelData(data) => {
                 self.hear(now);
-                self.receive(data.id, data.data, outputs);
+                self.receive(now, data.id, data.data, outputs);
             }
             Engine::ChannelClose(channel) => {
                 self.channels.closed(channel);
@@ -511,8 +509,7 @@ impl Connection {
         self.engine = None;
         self.early.clear();
         self.backlog.clear();
-        self.unsettled.clear();
-        self.streams_deadline = None;
+        self.closing = Closing::default();
     }
 }
 
