@@ -10,8 +10,12 @@
 
 use std::ops::Range;
 
-pub(super) use self::stream::{Opener, Read, Received, Stream, StreamError};
+pub(super) use self::{
+    error::StreamError,
+    stream::{Opener, Read, Received, Stream},
+};
 
+mod error;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
 pub(crate) mod fuzz;

@@ -18,8 +18,8 @@ pub(super) enum Cause {
     Writable(Key, ChannelId),
 }
 
-/// The most tasks that wait for one thing. A stream is read by one and written to by one, and a
-/// third one sends a reset when it is dropped; others may be left of tasks that had it before.
+/// The most tasks that wait for one thing. A stream is read by one and written to by one; others may be left of tasks
+/// that had it before.
 const MAX_TASKS: usize = 4;
 
 /// The tasks to be woken.

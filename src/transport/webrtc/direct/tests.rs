@@ -158,7 +158,7 @@ fn echo(mut muxer: StreamMuxerBox) -> JoinHandle<()> {
                     write.write_all(&buffer[..len]).await?;
                     write.flush().await?;
                 }
-                io::Result::Ok(())
+                write.close().await
             });
         }
     })
@@ -537,6 +537,38 @@ async fn libp2ps_own_implementation_is_dialed_and_dials() {
             let came = timeout(30 * SECOND, over(&mut muxer, both)).await;
             came.expect("an answer in time").unwrap();
             assert!((0..10).all(|n| back[usize::from(n) * 4000..][..4000] == [n; 4000]));
+        }
+    }
+}
+
+/// It sends no `FIN_ACK`, and fails to read if it gets one.
+#[tokio::test]
+async fn libp2ps_own_implementation_half_closes_and_reads_on() {
+    for dials in [true, false] {
+        let (mut ours, mut theirs) = (
+            Node::new().await,
+            Node::listening_on("/ip4/127.0.0.1/udp/0/webrtc-direct", foreign()).await,
+        );
+        let (dialer, listener) = match dials {
+            true => (&mut ours, &mut theirs),
+            false => (&mut theirs, &mut ours),
+        };
+        let (_, mut muxer) = dialer.dial_patiently(&listener.address).await;
+        let _echo = echo(over(&mut muxer, listener.accepted()).await.muxer);
+        for n in 0..5 {
+            let mut stream = open(&mut muxer).await;
+            let exchange = async {
+                stream.write_all(&[n; 4000]).await?;
+                let closing = timeout(Limits::STREAM_CLOSE_TIME - SECOND, stream.close());
+                closing
+                    .await
+                    .expect("nobody waits for what does not come")?;
+                let mut back = Vec::new();
+                stream.read_to_end(&mut back).await?;
+                io::Result::Ok(back)
+            };
+            let came = timeout(30 * SECOND, over(&mut muxer, exchange)).await;
+            assert_eq!(came.expect("an answer in time").unwrap(), [n; 4000]);
         }
     }
 }

@@ -16,7 +16,7 @@ use str0m::{
     net::{Protocol, Receive},
 };
 
-use self::{paths::Paths, targets::Targets, window::Window};
+use self::{closing::Closing, paths::Paths, targets::Targets, window::Window};
 use super::{
     super::framing::Stream,
     Closed, Event, Key, Outputs, Status, Transmit,
@@ -31,6 +31,7 @@ use crate::{
 };
 
 mod checks;
+mod closing;
 mod direct;
 mod paths;
 mod setup;
@@ -109,10 +110,7 @@ pub(super) struct Connection {
     acks: bool,
     backlog: VecDeque<Datagram>,
     window: Window,
-    /// Channels that flags are to be sent over, or that wait for the other side or their own end.
-    unsettled: Vec<ChannelId>,
-    /// When one of them has waited long enough.
-    streams_deadline: Option<Instant>,
+    closing: Closing,
     is_end_told: bool,
     /// By which the other end's checks can be refused, once it is over.
     pub(super) farewell: Option<IceCreds>,
@@ -160,8 +158,7 @@ impl Connection {
             acks: true,
             backlog: VecDeque::new(),
             window: Window::default(),
-            unsettled: Vec::new(),
-            streams_deadline: None,
+            closing: Closing::default(),
             is_end_told: false,
             farewell: None,
             replaced: Vec::new(),
@@ -289,7 +286,8 @@ impl Connection {
             ),
             _ => (None, None),
         };
-        let others = [Some(self.phase_ends), paths, window, self.streams_deadline];
+        let streams = self.closing.deadline();
+        let others = [Some(self.phase_ends), paths, window, streams];
         let engine = self.engine_deadline;
         Some(others.into_iter().flatten().fold(engine, Instant::min))
     }
@@ -492,7 +490,7 @@ impl Connection {
             }
             Engine::ChannelOpen(channel, label) => {
                 if self.channels.opened(channel) {
-                    self.unsettle(channel); // when flags could not be sent yet
+                    self.unsettle(now, channel); // when flags could not be sent yet
                     outputs.events.push_back(Event::Writable { key, channel });
                 } else if !self.channels.note_foreign(channel) {
                     self.finish(Closed::Protocol);
@@ -506,7 +504,7 @@ impl Connection {
             }
             Engine::ChannelData(data) => {
                 self.hear(now);
-                self.receive(data.id, data.data, outputs);
+                self.receive(now, data.id, data.data, outputs);
             }
             Engine::ChannelClose(channel) => {
                 self.channels.closed(channel);
@@ -553,8 +551,7 @@ impl Connection {
         self.engine = None;
         self.early.clear();
         self.backlog.clear();
-        self.unsettled.clear();
-        self.streams_deadline = None;
+        self.closing = Closing::default();
     }
 }
 

@@ -17,9 +17,9 @@
 //! stream was dropped. To an end that does not know `FIN_ACK` none is sent, nor waited for, and the channel is closed
 //! as soon as everything has arrived.
 
-use std::{collections::VecDeque, io, ops::Range, time::Instant};
+use std::{collections::VecDeque, ops::Range, time::Instant};
 
-use super::{Flag, Item, Malformed, Scanner};
+use super::{Flag, Item, Malformed, Scanner, StreamError};
 use crate::config::Limits;
 
 /// The bytes that a kept message costs beside its own, so that many small ones count too.
@@ -48,38 +48,13 @@ pub(in super::super) enum Read {
     Failed(StreamError),
 }
 
-/// The reason for which a stream, or one direction of it, does not work any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in super::super) enum StreamError {
-    #[error("the other side has dropped the stream")]
-    Reset,
-    #[error("the other side does not read the stream any more")]
-    Stopped,
-    #[error("the other side broke the framing of the stream")]
-    Malformed,
-    /// The end of a stream is said by a flag. So something may be missing.
-    #[error("the data channel is closed")]
-    ChannelClosed,
-    #[error("this side has closed the stream")]
-    Finished,
-}
-
-impl From<StreamError> for io::Error {
-    fn from(error: StreamError) -> Self {
-        let kind = match error {
-            StreamError::Reset | StreamError::ChannelClosed => io::ErrorKind::ConnectionReset,
-            StreamError::Stopped | StreamError::Finished => io::ErrorKind::BrokenPipe,
-            StreamError::Malformed => io::ErrorKind::InvalidData,
-        };
-        Self::new(kind, error)
-    }
-}
-
-/// The flags that a message brought from which an owner can tell whether the other end knows `FIN_ACK`.
+/// What the owner of a channel is to know of a message.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) struct Received {
     pub(in super::super) fin: bool,
     pub(in super::super) fin_ack: bool,
+    /// A write, or a close, may end otherwise now.
+    pub(in super::super) concerns_writer: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,11 +138,13 @@ impl Stream {
                 Ok(Some(Item::Flag(flag))) => {
                     received.fin |= flag == Flag::Fin;
                     received.fin_ack |= flag == Flag::FinAck;
+                    received.concerns_writer |= flag != Flag::Fin;
                     self.on_flag(flag, acks);
                 }
                 Ok(None) => break,
                 Err(Malformed) => {
                     self.on_malformed();
+                    received.concerns_writer = true;
                     break;
                 }
             }
@@ -397,14 +374,9 @@ impl Stream {
         self.due != 0 || is_closing || self.dropped_until.is_some()
     }
 
-    /// Returns when [`Self::expire`] or [`Self::is_over`] will say something else, by the time alone.
-    pub(in super::super) fn deadline(&self, now: Instant) -> Option<Instant> {
-        let closing = match self.writing {
-            Writing::Closing(until) => Some(until),
-            _ => None,
-        };
-        let both = [closing, self.dropped_until];
-        both.into_iter().flatten().filter(|at| *at > now).min()
+    /// Returns true if [`Self::expire`] or [`Self::is_over`] will say something else then.
+    pub(in super::super) fn waits_until(&self, until: Instant) -> bool {
+        self.writing == Writing::Closing(until) || self.dropped_until == Some(until)
     }
 
     /// The bytes that it takes, itself and on the heap.

@@ -7,7 +7,7 @@ use str0m::channel::{ChannelConfig, ChannelId};
 
 use super::{
     super::{
-        super::framing::{self, Flag, MAX_DATA_LEN, Read, Stream, StreamError},
+        super::framing::{self, MAX_DATA_LEN, Read, StreamError},
         Close, Event, Outputs, Write,
         channels::State,
         demux::Demux,
@@ -58,7 +58,13 @@ impl Connection {
     }
 
     /// Takes in a message, and answers it at once, whoever reads the stream.
-    pub(super) fn receive(&mut self, id: ChannelId, message: Vec<u8>, outputs: &mut Outputs) {
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        id: ChannelId,
+        message: Vec<u8>,
+        outputs: &mut Outputs,
+    ) {
         let is_handshake = self.handshake == Some(id);
         let acks = self.acks && !is_handshake;
         let received = self.channels.received(id, message, acks);
@@ -67,10 +73,12 @@ impl Connection {
             self.acks = false;
         }
         self.acks |= received.fin_ack;
-        self.unsettle(id);
+        self.unsettle(now, id);
         let (key, channel) = (self.key, id);
         outputs.events.push_back(Event::Readable { key, channel });
-        outputs.events.push_back(Event::Writable { key, channel });
+        if received.concerns_writer {
+            outputs.events.push_back(Event::Writable { key, channel });
+        }
     }
 
     pub(in super::super) fn write(&mut self, now: Instant, id: ChannelId, bytes: &[u8]) -> Write {
@@ -112,7 +120,7 @@ impl Connection {
     }
 
     /// Sends one message, if there is room for it. `None` if there never will be.
-    fn send_frame(&mut self, id: ChannelId, frame: &[u8]) -> Option<bool> {
+    pub(super) fn send_frame(&mut self, id: ChannelId, frame: &[u8]) -> Option<bool> {
         let written = self.run(|rtc| {
             let channel = rtc.channel(id);
             Ok(channel.and_then(|mut channel| channel.write(true, frame).ok()))
@@ -130,7 +138,7 @@ impl Connection {
         let closed = self
             .channels
             .with_stream(id, |stream| stream.close(now, acks));
-        self.unsettle(id);
+        self.unsettle(now, id);
         match closed {
             Some(Ok(true)) => Close::Closed,
             Some(Ok(false)) => Close::Blocked,
@@ -149,36 +157,31 @@ impl Connection {
             .collect();
         let mut sum = 0;
         for id in ids {
-            let amount = self.run(|rtc| {
-                Ok(rtc
-                    .channel(id)
-                    .map_or(0, |mut channel| channel.buffered_amount()))
-            });
-            let amount = amount.unwrap_or(0);
-            if amount == 0
-                && let Some(channel) = self.channels.get_mut(id)
-            {
-                channel.is_sending = false;
-            }
-            sum += amount;
+            sum += self.sending_over(id);
         }
         sum
     }
 
-    pub(in super::super) fn release_channel(&mut self, now: Instant, id: ChannelId) {
-        self.tick(now);
-        if self.handshake == Some(id) {
-            self.channels.release(id, Stream::ignore);
-        } else if self.channels.release(id, |stream| stream.release(now)) {
-            self.unsettle(id);
+    /// How much of it was written over this channel.
+    fn sending_over(&mut self, id: ChannelId) -> usize {
+        let amount = self.run(|rtc| {
+            Ok(rtc
+                .channel(id)
+                .map_or(0, |mut channel| channel.buffered_amount()))
+        });
+        let amount = amount.unwrap_or(0);
+        if amount == 0
+            && let Some(channel) = self.channels.get_mut(id)
+        {
+            channel.is_sending = false;
         }
+        amount
     }
 
-    /// Has [`Self::settle_streams`] look at a stream.
-    pub(super) fn unsettle(&mut self, id: ChannelId) {
-        if !self.unsettled.contains(&id) {
-            self.unsettled.push(id);
-        }
+    /// Whether some of what was written over this channel may not have arrived yet.
+    pub(super) fn is_sending(&mut self, id: ChannelId) -> bool {
+        let channel = self.channels.get_mut(id);
+        channel.is_some_and(|channel| channel.is_sending) && self.sending_over(id) > 0
     }
 
     /// Takes in what was held back, some of it at a time, as far as it is read.
@@ -196,63 +199,6 @@ impl Connection {
         if !self.backlog.is_empty() {
             self.engine_deadline = now;
         }
-    }
-
-    /// Sends flags that are due, and ends what has waited long enough.
-    pub(super) fn settle_streams(
-        &mut self,
-        now: Instant,
-        demux: &mut Demux,
-        outputs: &mut Outputs,
-    ) {
-        if self.unsettled.is_empty() {
-            return;
-        }
-        self.sending(); // brings up to date which channels are
-        self.streams_deadline = None;
-        let mut has_acted = false;
-        for id in std::mem::take(&mut self.unsettled) {
-            has_acted |= self.send_flags(id);
-            let acks = self.acks;
-            let Some(channel) = self.channels.get_mut(id) else {
-                continue;
-            };
-            let (is_sending, stream) = (channel.is_sending, &mut channel.stream);
-            if stream.expire(now) {
-                let (key, channel) = (self.key, id);
-                outputs.events.push_back(Event::Writable { key, channel });
-            }
-            if stream.is_over(now, acks) && !is_sending {
-                self.close_channel(id);
-                self.tick(now);
-                has_acted = true;
-            } else if stream.is_unsettled() {
-                let deadlines = self.streams_deadline.into_iter();
-                self.streams_deadline = deadlines.chain(stream.deadline(now)).min();
-                self.unsettled.push(id);
-            }
-        }
-        if has_acted {
-            self.drain(now, demux, outputs);
-        }
-    }
-
-    /// Sends the flags that are due over a channel, as far as there is room. They do not count into the window, for a
-    /// channel has each of them once. Returns true if one was sent.
-    fn send_flags(&mut self, id: ChannelId) -> bool {
-        let mut has_sent = false;
-        while self.channels.state(id) == State::Open
-            && let Some(flag) = self.due(id)
-            && self.send_frame(id, &flag.frame()) == Some(true)
-        {
-            self.channels.with_stream(id, |stream| stream.on_sent(flag));
-            has_sent = true;
-        }
-        has_sent
-    }
-
-    fn due(&mut self, id: ChannelId) -> Option<Flag> {
-        self.channels.get_mut(id)?.stream.due()
     }
 
     /// Lets writers go on once there is room.
