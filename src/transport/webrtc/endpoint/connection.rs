@@ -5,6 +5,7 @@ use std::{
     collections::{HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,7 @@ use super::{
     channels::Channels,
     demux::{Demux, Kind, Pair, Traces, place},
     surroundings::{Nearness, Surroundings},
+    unproven::Share,
 };
 use crate::{
     config::Limits,
@@ -102,6 +104,8 @@ pub(super) struct Connection {
     channels: Channels,
     /// Over which both ends are to prove who they are, until somebody asks for it. Only if it was dialed by an address.
     pub(super) noise: Option<ChannelId>,
+    /// What it holds until they have. Only if it was dialed by an address.
+    unproven: Option<Arc<Share>>,
     backlog: VecDeque<Datagram>,
     window: usize,
     /// Since when writers have been waiting for room.
@@ -148,6 +152,7 @@ impl Connection {
             early: Vec::new(),
             channels: Channels::default(),
             noise: None,
+            unproven: None,
             backlog: VecDeque::new(),
             window: MIN_WINDOW,
             blocked_since: None,
@@ -507,6 +512,14 @@ impl Connection {
         self.early.clear();
         self.backlog.clear();
         self.releasing.clear();
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Connection {
+    /// The bytes that it holds before the proof, as it counts them.
+    pub(super) fn held(&self) -> usize {
+        self.unproven.as_ref().map_or(0, |share| share.held())
     }
 }
 

@@ -25,6 +25,7 @@ use crate::{
 mod addresses;
 mod amplifiers;
 mod associations;
+mod certificates;
 mod descriptions;
 mod direct;
 mod foreign;
@@ -32,6 +33,7 @@ mod life;
 mod limits;
 mod loss;
 mod neighbors;
+mod proof;
 mod relays;
 mod streams;
 mod trust;

@@ -1,19 +1,19 @@
 //! How a connection is set up that was dialed by an address (libp2p's specification "WebRTC Direct"): both ends
 //! know beforehand what a description would say.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use libp2p_webrtc_utils::Fingerprint;
 use str0m::{Candidate, IceCreds, channel::ChannelConfig, config};
 
 use super::{
-    super::demux::{Pair, place},
+    super::{
+        demux::{Pair, place},
+        unproven::{PROOF_STREAM, Share},
+    },
     Connection, Ingredients, Phase, Role,
 };
 use crate::config::Limits;
-
-/// SCTP's number of the channel over which both ends prove who they are.
-const NOISE_STREAM: u16 = 0;
 
 impl Connection {
     /// Dials an address, whose certificate has that fingerprint, or lets in who dialed us.
@@ -21,6 +21,7 @@ impl Connection {
         now: Instant,
         ingredients: Ingredients,
         credentials: IceCreds,
+        share: Arc<Share>,
         dialed: Option<(SocketAddr, Fingerprint)>,
     ) -> Self {
         let is_dialer = dialed.is_some();
@@ -32,6 +33,7 @@ impl Connection {
         connection.phase = Phase::Connecting { has_path: false };
         connection.phase_ends = now + Limits::PATH_TIME;
         connection.is_held = is_dialer;
+        connection.unproven = Some(share);
         // The engine wants to expect one also where it is not to look at it.
         let (target, expected) = dialed.unzip();
         let expected = expected.unwrap_or(Fingerprint::FF).to_multihash();
@@ -54,7 +56,7 @@ impl Connection {
             api.start_dtls(is_dialer)?;
             api.start_sctp(is_dialer);
             Ok(api.create_data_channel(ChannelConfig {
-                negotiated: Some(NOISE_STREAM),
+                negotiated: Some(PROOF_STREAM),
                 ..ChannelConfig::default()
             }))
         });
@@ -72,6 +74,14 @@ impl Connection {
     /// Whether the other end alone chooses the path, and checks it: it dialed an address of ours.
     pub(super) fn is_lite(&self) -> bool {
         self.setup.is_none() && self.role == Role::Answerer
+    }
+
+    /// The other end has proven who it is: the engine gets what has waited for that.
+    pub(in super::super) fn set_proven(&mut self, now: Instant) {
+        if let Some(share) = self.unproven.take() {
+            share.set_proven();
+            self.tick(now);
+        }
     }
 
     /// The other end has shown that it is at `source`, from where this request came.
