@@ -89,7 +89,9 @@ impl Sack<'_> {
     /// The highest number that is acknowledged, if the blocks ascend.
     pub(super) fn last(&self) -> u32 {
         let ends = self.gaps.as_chunks().0.iter();
-        let end = ends.map(|&[_, _, c, d]| u16::from_be_bytes([c, d])).last();
+        let end = ends
+            .map(|&[_, _, c, d]| u16::from_be_bytes([c, d]))
+            .next_back();
         self.cumulative.wrapping_add(end.unwrap_or(0).into())
     }
 
