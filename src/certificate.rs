@@ -26,6 +26,12 @@ pub enum CertificateError {
     /// A text in the PEM format is not one certificate with its key.
     #[error("not one certificate with its key")]
     Incomplete,
+    /// The certificate is longer than [`Limits::CERTIFICATE_LEN`](crate::config::Limits::CERTIFICATE_LEN).
+    #[error("a certificate of {len} bytes is too long")]
+    TooLong {
+        /// Its length in DER, in bytes.
+        len: usize,
+    },
     /// Its key cannot be read.
     #[error("the key cannot be read")]
     BadKey,

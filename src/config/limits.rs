@@ -300,6 +300,31 @@ impl Limits {
 
     /// How long such a source may take to answer: longer than any path.
     pub const DIRECT_QUESTION_TIME: Duration = Duration::from_secs(2);
+
+    /// The bytes that a DTLS handshake may bring. A usual one takes 3 KiB, and this leaves room for those who send
+    /// their flights again after 50, 100, 200 ms and so on. Further datagrams are dropped.
+    pub const DTLS_HANDSHAKE: usize = 16 * 1024;
+
+    /// The records that a DTLS handshake may bring: each side has seven, and sends five of them again four times. The
+    /// engine takes 5 kB for one that waits for others. Further datagrams are dropped.
+    pub const DTLS_RECORDS: usize = 32;
+
+    /// The longest certificate, in bytes, ours or the other side's: the engine has no room for a longer one. Those that
+    /// WebRTC makes have 300 to 1,000. A longer one ends the connection.
+    pub const CERTIFICATE_LEN: usize = 2000;
+
+    /// The bytes that a webrtc-direct connection may have us hold before the other side has proven who it is: what is
+    /// unread, incomplete, out of order or early, and what the engine takes beside. A proof takes 2 KiB. Further chunks
+    /// are dropped, and come again.
+    pub const UNPROVEN: usize = 8 * 1024;
+
+    /// The bytes of [`Self::UNPROVEN`] that may wait for the proof because they are for other streams: the first
+    /// three datagrams that the other side sends when it is done with its own proof. Others are dropped, and come again.
+    pub const UNPROVEN_STREAMS: usize = Self::UNPROVEN / 2;
+
+    /// The bytes that all such connections of one node hold together: those of one listener ([`Self::DIRECT_SETUPS`])
+    /// and a hundred more. Further chunks are dropped, and come again.
+    pub const ALL_UNPROVEN: usize = 4 * 1024 * 1024;
 }
 
 /// # Of a WebRTC connection

@@ -27,7 +27,7 @@ use tokio::time::{sleep, timeout};
 
 use super::{
     driver,
-    endpoint::{AddressChange, Endpoint, Key},
+    endpoint::{AddressChange, Budget, Endpoint, Key},
     fingerprint::Fingerprint,
     muxer::Muxer,
     shared::Handle,
@@ -104,6 +104,7 @@ impl Direct {
             identity: Identity {
                 key: key.clone(),
                 certificate: certificate.map_err(|error| Arc::new(io::Error::other(error))),
+                budget: Budget::default(),
             },
             listeners: Vec::new(),
             removed: Vec::new(),
@@ -233,17 +234,12 @@ impl Direct {
         remote: SocketAddr,
     ) -> TransportEvent<Connecting, io::Error> {
         let (identity, handle) = (self.identity.clone(), listener.handle.clone());
-        let muxer = Muxer::direct(handle.clone(), key, remote);
+        let muxer = Muxer::direct(handle, key, remote);
         TransportEvent::Incoming {
             listener_id: listener.id,
             local_addr: address_of(local),
             send_back_addr: address_of(remote),
-            upgrade: async move {
-                let proven = identity.prove(muxer, Side::Listener).await?;
-                handle.act(|state, _| state.endpoint.forget_stranger(key));
-                Ok(proven)
-            }
-            .boxed(),
+            upgrade: async move { identity.prove(muxer, Side::Listener).await }.boxed(),
         }
     }
 }
@@ -268,6 +264,8 @@ enum Side {
 struct Identity {
     key: Keypair,
     certificate: Result<Certificate, Arc<io::Error>>,
+    /// Of what those hold who have not proven yet who they are.
+    budget: Budget,
 }
 
 impl Identity {
@@ -283,6 +281,7 @@ impl Identity {
             Err(error) => return Err(io::Error::new(error.kind(), error.clone())),
         };
         let mut endpoint = Endpoint::with_certificate(certificate.into());
+        endpoint.share_budget(self.budget.clone());
         prepare(&mut endpoint);
         driver::start_at(&runtime, endpoint, address)
     }
@@ -324,6 +323,7 @@ impl Identity {
         // The channel stays open, unused, as with js-libp2p and go-libp2p: js-libp2p's engine would give its number to the
         // next channel.
         let (peer, _) = handshake.await.map_err(io::Error::other)?;
+        muxer.set_proven();
         Ok(peer)
     }
 }

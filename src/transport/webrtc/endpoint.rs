@@ -24,6 +24,7 @@ use str0m::{
 
 pub(super) use self::engine::generate_certificate;
 pub(super) use self::outputs::{AddressChange, Close, Closed, Event, Status, Transmit, Write};
+pub(super) use self::unproven::Budget;
 use self::{
     connection::{Connection, Ingredients},
     demux::{Demux, Kind, Pair},
@@ -61,6 +62,7 @@ mod stun_service;
 mod surroundings;
 #[cfg(test)]
 mod tests;
+mod unproven;
 
 /// How much later than asked for a connection is called that waits for seconds: until another one is
 /// called anyway. An idle node wakes up ten times a second then, however many peers it has.
@@ -86,6 +88,8 @@ pub(super) struct Endpoint {
     /// `None` if nobody may dial an address of ours.
     strangers: Option<Strangers>,
     farewells: Farewells,
+    /// Of those at the other end of an address that have not proven yet who they are.
+    budget: Budget,
     connections: HashMap<Key, Connection>,
     next_key: u64,
     /// The connections in set-up.
@@ -111,6 +115,7 @@ impl Endpoint {
             stun_service: None,
             strangers: None,
             farewells: Farewells::default(),
+            budget: Budget::default(),
             connections: HashMap::new(),
             next_key: 0,
             setups: HashMap::new(),
@@ -299,7 +304,7 @@ impl Endpoint {
         reach: Reach,
         make: impl FnOnce(Instant, Ingredients) -> (Connection, Option<String>),
     ) -> Option<String> {
-        let engine = self.engine(now, true);
+        let engine = self.engine(now, true, None);
         let ingredients = self.ingredients(Some(setup), reach, engine);
         let (key, around) = (ingredients.key, ingredients.surroundings.clone());
         let (mut connection, sdp) = make(now, ingredients);
@@ -710,6 +715,7 @@ impl Endpoint {
         assert!(self.connections.is_empty() && self.setups.is_empty());
         assert!(self.demux.is_empty() && self.deadlines.is_empty());
         assert!(self.strangers.iter().all(Strangers::is_empty));
+        assert_eq!(self.budget.held(), 0);
     }
 }
 

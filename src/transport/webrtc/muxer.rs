@@ -61,6 +61,12 @@ impl Muxer {
         noise.map(|(id, ours, theirs)| (self.stream(id), ours, theirs))
     }
 
+    /// Notes that the other end has proven who it is, which lets its streams in.
+    pub(super) fn set_proven(&self) {
+        let prove = |state: &mut State, now| state.endpoint.set_proven(now, self.key);
+        self.handle.act(prove);
+    }
+
     /// To be used once it is ready.
     pub(super) fn poll_connected(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_state(cx, |state, _| match state.endpoint.status(self.key) {

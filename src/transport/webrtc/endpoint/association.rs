@@ -23,15 +23,18 @@
 //! Nothing is taken for granted that only the remote says: what has arrived is what the engine acknowledges, what is
 //! read is what it gives credit for, and what is reset is what it answers.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem, sync::Arc};
 
 use self::{
     chunks::{Chunk, Data, Fragment, HEADER, Reconfig, Sack},
+    early::Early,
     resets::{Request, Resets},
 };
+use super::unproven::Share;
 use crate::config::Limits;
 
 mod chunks;
+mod early;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
 pub(crate) mod fuzz;
@@ -50,6 +53,13 @@ const LEFT: u32 = 1024;
 
 /// The most credit that the engine gives, in bytes (str0m, sctp/snap.rs:24).
 const CREDIT: u32 = 1024 * 1024;
+
+/// Bytes that the engine takes for a chunk that it keeps, beside the packet that it came in. This counts only before the
+/// proof.
+const CHUNK_OVERHEAD: usize = 512;
+
+/// Bytes of a place in [`Association::ahead`].
+const PLACE: usize = size_of::<Option<Fragment>>();
 
 /// Why a connection has to end: what no sound implementation sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +80,10 @@ pub(super) enum Violation {
     Skipped,
     /// Acknowledges something twice.
     Blocks,
+    /// Acknowledges what was not sent.
+    NotSent,
+    /// Says that the association is over, or that it has failed. The engine logs it as an error of its own.
+    Aborted,
     /// Resets all streams, and so those that it has never used.
     ResetsAll,
 }
@@ -132,11 +146,22 @@ pub(super) struct Association {
     /// What is left of packets that held a request.
     rests: VecDeque<Vec<u8>>,
     resets: Resets,
-    /// The last chunk that opened a channel of ours.
+    /// The last chunk of ours, and the last that opened a channel.
+    sent: Option<u32>,
     opened: Option<u32>,
+    /// `None` once the other end has proven who it is.
+    early: Option<Early>,
 }
 
 impl Association {
+    /// `share` counts what is held until the other end has proven who it is, if it has to.
+    pub(super) fn new(share: Option<Arc<Share>>) -> Self {
+        Self {
+            early: share.map(Early::new),
+            ..Self::default()
+        }
+    }
+
     /// Whether we are the DTLS client, whose streams have even ids (RFC 8832, section 6).
     pub(super) fn set_client(&mut self, is_client: bool) {
         self.is_even_ours = is_client;
@@ -149,6 +174,16 @@ impl Association {
 
     /// A packet has come.
     pub(super) fn receive(&mut self, packet: &[u8]) -> Verdict {
+        let Some(rest) = self.early.as_mut().and_then(|it| it.split(packet)) else {
+            return self.examine(packet);
+        };
+        if rest.len() > HEADER && self.examine(&rest) == Verdict::Pass {
+            self.rests.push_back(rest);
+        }
+        Verdict::Drop
+    }
+
+    fn examine(&mut self, packet: &[u8]) -> Verdict {
         if self.violation.is_some() {
             return Verdict::Drop;
         }
@@ -168,6 +203,12 @@ impl Association {
         if let Some(rest) = self.rests.pop_front() {
             return Some(rest);
         }
+        while let Some(packet) = self.early.as_mut().and_then(Early::next) {
+            if self.examine(&packet) == Verdict::Pass {
+                return Some(packet);
+            }
+        }
+        self.early.take_if(|it| it.is_over());
         let next = self.resets.next(self.acknowledged)?;
         if next.request.as_ref().is_some_and(|it| self.is_torn(it)) {
             self.violation = Some(Violation::Torn);
@@ -213,22 +254,35 @@ impl Association {
         let Some((header, all)) = packet.split_at_checked(HEADER) else {
             return Ok(Verdict::Drop);
         };
+        if let [0, 0, ..] | [_, _, 0, 0, ..] = header {
+            return Ok(Verdict::Drop); // there is no port 0, and the engine warns of it
+        }
         let mut rest = all;
         let (mut has_sack, mut has_heartbeat, mut has_request) = (false, false, false);
         let mut reconfigs: Reconfigs<'_> = [None; 2];
+        let mut uncounted = packet.len();
         while !rest.is_empty() {
             let Some((whole, chunk)) = chunks::next(&mut rest) else {
                 return Ok(Verdict::Drop);
             };
             let verdict = match chunk {
-                Chunk::Data(data) => self.on_data(data)?,
+                Chunk::Data(data) => self.on_data(data, &mut uncounted)?,
                 Chunk::Sack(sack) if !sack.is_ascending() => return Err(Violation::Blocks),
+                Chunk::Sack(sack) if self.sent.is_some_and(|it| is_after(sack.last(), it)) => {
+                    return Err(Violation::NotSent);
+                }
                 Chunk::Sack(_) => once(&mut has_sack),
                 Chunk::Heartbeat => once(&mut has_heartbeat),
-                Chunk::Init if whole.len() == all.len() && !self.is_up => self.on_handshake(),
+                Chunk::Init if whole.len() == all.len() && !self.is_up => {
+                    match self.hold(packet.len() + CHUNK_OVERHEAD) {
+                        true => self.on_handshake(),
+                        false => Verdict::Drop,
+                    }
+                }
                 Chunk::Init => Verdict::Drop,
                 Chunk::Cookie => self.on_handshake(),
                 Chunk::ForwardTsn => return Err(Violation::Skipped),
+                Chunk::Abort => return Err(Violation::Aborted),
                 Chunk::End => Verdict::Pass,
                 Chunk::Reconfig(reconfig) => match reconfigs.iter_mut().find(|it| it.is_none()) {
                     Some(place) => {
@@ -272,9 +326,16 @@ impl Association {
         }
         for (whole, reconfig) in reconfigs.into_iter().flatten() {
             let packet = chunks::assemble(header, &[whole]);
-            self.resets.wait(packet, reconfig.request)?;
+            if self.hold(packet.len() + CHUNK_OVERHEAD) {
+                self.resets.wait(packet, reconfig.request)?;
+            }
         }
         Ok(())
+    }
+
+    /// Counts `bytes` that are to be held, if the other end has not proven yet who it is. Returns false if they must not be.
+    fn hold(&self, bytes: usize) -> bool {
+        self.early.as_ref().is_none_or(|it| it.hold(bytes))
     }
 
     fn on_handshake(&mut self) -> Verdict {
@@ -285,7 +346,8 @@ impl Association {
         }
     }
 
-    fn on_data(&mut self, data: Data) -> Result<Verdict, Violation> {
+    /// The engine keeps a packet as long as a chunk of it: `uncounted` are the bytes of this one that are not counted yet.
+    fn on_data(&mut self, data: Data, uncounted: &mut usize) -> Result<Verdict, Violation> {
         let fragment = data.fragment;
         if fragment.len == 0 {
             return Err(Violation::NoData);
@@ -296,9 +358,6 @@ impl Association {
         };
         if place >= Limits::SCTP_AHEAD {
             return Ok(Verdict::Drop);
-        }
-        if place >= self.ahead.len() {
-            self.ahead.resize(place + 1, None);
         }
         let at = |place| self.ahead.get(place).copied().flatten();
         if let Some(before) = at(place) {
@@ -313,11 +372,18 @@ impl Association {
         {
             return Err(Violation::Torn);
         }
+        let missing = (place + 1).saturating_sub(self.ahead.len());
+        if !self.hold(mem::take(uncounted) + CHUNK_OVERHEAD + missing * PLACE) {
+            return Ok(Verdict::Drop);
+        }
+        if missing > 0 {
+            self.ahead.resize(place + 1, None);
+        }
         self.enter(fragment.stream)?;
         if let Some(it) = self.ahead.get_mut(place) {
             *it = Some(fragment);
         }
-        if std::mem::take(&mut self.is_idle) {
+        if mem::take(&mut self.is_idle) {
             self.fresh = 0;
         }
         self.fresh = self.fresh.saturating_add(fragment.len.into());
@@ -343,7 +409,8 @@ impl Association {
     /// So many were missing before those that have come. Whether there may be so many.
     fn shift(&mut self, missing: u32) -> bool {
         let missing = usize::try_from(missing).unwrap_or(Limits::SCTP_AHEAD);
-        let is_near = missing.saturating_add(self.ahead.len()) <= Limits::SCTP_AHEAD;
+        let is_near = missing.saturating_add(self.ahead.len()) <= Limits::SCTP_AHEAD
+            && self.hold(missing * PLACE);
         if is_near {
             for _ in 0..missing {
                 self.ahead.push_front(None);
@@ -386,6 +453,10 @@ impl Association {
 
     fn on_own_data(&mut self, data: Data) -> Result<(), Violation> {
         self.is_up = true;
+        let sent = self.sent.get_or_insert(data.tsn);
+        if is_after(data.tsn, *sent) {
+            *sent = data.tsn;
+        }
         let is_new = self.opened.is_none_or(|last| is_after(data.tsn, last));
         if !data.opens_channel || !is_new {
             return Ok(());
@@ -477,7 +548,7 @@ fn is_after(a: u32, b: u32) -> bool {
 
 /// What may be in a packet once.
 fn once(was_seen: &mut bool) -> Verdict {
-    match std::mem::replace(was_seen, true) {
+    match mem::replace(was_seen, true) {
         false => Verdict::Pass,
         true => Verdict::Drop,
     }

@@ -5,6 +5,7 @@ use std::{
     collections::{HashSet, VecDeque},
     net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -23,6 +24,7 @@ use super::{
     channels::Channels,
     demux::{Demux, Kind, Pair, Traces, place},
     surroundings::{Nearness, Surroundings},
+    unproven::Share,
 };
 use crate::{
     config::Limits,
@@ -108,6 +110,8 @@ pub(super) struct Connection {
     handshake: Option<ChannelId>,
     /// Cleared when the other end seems not to know `FIN_ACK`.
     acks: bool,
+    /// What it holds until they have. Only if it was dialed by an address.
+    unproven: Option<Arc<Share>>,
     backlog: VecDeque<Datagram>,
     window: Window,
     closing: Closing,
@@ -156,6 +160,7 @@ impl Connection {
             noise: None,
             handshake: None,
             acks: true,
+            unproven: None,
             backlog: VecDeque::new(),
             window: Window::default(),
             closing: Closing::default(),
@@ -552,6 +557,14 @@ impl Connection {
         self.early.clear();
         self.backlog.clear();
         self.closing = Closing::default();
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Connection {
+    /// The bytes that it holds before the proof, as it counts them.
+    pub(super) fn held(&self) -> usize {
+        self.unproven.as_ref().map_or(0, |share| share.held())
     }
 }
 

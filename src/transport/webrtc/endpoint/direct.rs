@@ -21,7 +21,7 @@ use str0m::IceCreds;
 
 use super::{
     super::fingerprint::Fingerprint,
-    AddressChange, ChannelId, Connection, Endpoint, Event, Key, Transmit,
+    AddressChange, Budget, ChannelId, Connection, Endpoint, Event, Key, Transmit,
     demux::{self, Kind, Pair},
     stun::decode,
 };
@@ -175,8 +175,19 @@ impl Endpoint {
         Some((connection.noise.take()?, ours, theirs))
     }
 
+    /// Counts what unproven connections hold in a budget that other endpoints share.
+    pub(in super::super) fn share_budget(&mut self, budget: Budget) {
+        self.budget = budget;
+    }
+
+    /// Notes that the other end has proven who it is, and lets in what has waited for that.
+    pub(in super::super) fn set_proven(&mut self, now: Instant, key: Key) {
+        self.forget_stranger(key);
+        self.with(now, key, |connection| connection.set_proven(now));
+    }
+
     /// Who dialed an address of ours has proven who it is, or is gone.
-    pub(in super::super) fn forget_stranger(&mut self, key: Key) {
+    pub(super) fn forget_stranger(&mut self, key: Key) {
         let strangers = self.strangers.as_mut();
         strangers.map(|strangers| strangers.setups.remove(&key));
     }
@@ -255,20 +266,24 @@ impl Endpoint {
             ufrag: name.to_owned(),
             pass: name.to_owned(),
         };
-        let mut engine = self.engine(now, dialed.is_some());
+        let share = self.budget.share();
+        let mut engine = self.engine(now, dialed.is_some(), Some(share.clone()));
         engine
             .direct_api()
             .set_local_ice_credentials(credentials.clone());
         let ingredients = self.ingredients(None, Reach::Machine, engine);
         let key = ingredients.key;
-        let connection = Connection::direct(now, ingredients, credentials, dialed);
+        let connection = Connection::direct(now, ingredients, credentials, share, dialed);
         self.connections.insert(key, connection);
         key
     }
 
-    /// Whoever is let in is one of these hosts, and there, and not one too many.
+    /// Whoever is let in is one of these hosts, and there, and not one too many. Nobody has us hold too much.
     #[cfg(any(test, fuzzing))]
     pub(super) fn assert_strangers_bounded(&self, has_answered: impl Fn(&IpAddr) -> bool) {
+        let held = self.connections.values().map(Connection::held);
+        assert!(held.max() <= Some(Limits::UNPROVEN));
+        assert!(self.budget.held() <= Limits::ALL_UNPROVEN);
         if let Some(Strangers {
             setups, sources, ..
         }) = &self.strangers

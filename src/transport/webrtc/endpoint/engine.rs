@@ -1,13 +1,13 @@
 //! How the engine of a connection is made. What it is used for is not its business.
 
 use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use str0m::{Rtc, RtcConfig, config::DtlsCert};
 
-use super::{Endpoint, guard};
+use super::{Endpoint, guard, unproven::Share};
 use crate::config::Limits;
 
 /// How long a check of a path is unanswered when it is repeated for the first time; each next time it is
@@ -24,16 +24,14 @@ pub(in super::super) fn generate_certificate() -> Option<DtlsCert> {
 }
 
 impl Endpoint {
-    /// Whether connections can be made with this certificate: `dimpl` 0.9 panics at a key that is none
-    /// (`Server13::new_auto`).
-    pub(in super::super) fn is_usable(certificate: DtlsCert) -> bool {
-        let endpoint = Self::with_certificate(certificate);
-        let make = || drop(endpoint.engine(Instant::now(), true));
-        catch_unwind(AssertUnwindSafe(make)).is_ok()
-    }
-
-    /// `expects_certificate` unless the other end may show any.
-    pub(super) fn engine(&self, now: Instant, expects_certificate: bool) -> Box<Rtc> {
+    /// `expects_certificate` unless the other end may show any. `share` counts what is held until it has proven who it
+    /// is, if it has to.
+    pub(super) fn engine(
+        &self,
+        now: Instant,
+        expects_certificate: bool,
+        share: Option<Arc<Share>>,
+    ) -> Box<Rtc> {
         let mut config = RtcConfig::new()
             .clear_codecs()
             .set_fingerprint_verification(expects_certificate)
@@ -43,6 +41,6 @@ impl Endpoint {
             .set_sctp_max_message_size(Limits::MESSAGE_LEN)
             .set_snap_enabled(true);
         config.set_initial_stun_rto(FIRST_REPETITION);
-        Box::new(config.build(now))
+        Box::new(guard::build(share, || config.build(now)))
     }
 }

@@ -26,6 +26,7 @@ use crate::{
 mod addresses;
 mod amplifiers;
 mod associations;
+mod certificates;
 mod closing;
 mod descriptions;
 mod direct;
@@ -35,6 +36,7 @@ mod limits;
 mod lite;
 mod loss;
 mod neighbors;
+mod proof;
 mod relays;
 mod streams;
 mod trust;

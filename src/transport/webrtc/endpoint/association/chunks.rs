@@ -22,7 +22,9 @@ pub(super) enum Chunk<'a> {
     Heartbeat,
     /// Says that there is nothing to wait for any more up to a sequence number.
     ForwardTsn,
-    /// ABORT, ERROR and what ends an association in good order.
+    /// ABORT or ERROR.
+    Abort,
+    /// What ends an association in good order.
     End,
 }
 
@@ -84,6 +86,15 @@ impl Fragment {
 }
 
 impl Sack<'_> {
+    /// The highest number that is acknowledged, if the blocks ascend.
+    pub(super) fn last(&self) -> u32 {
+        let ends = self.gaps.as_chunks().0.iter();
+        let end = ends
+            .map(|&[_, _, c, d]| u16::from_be_bytes([c, d]))
+            .next_back();
+        self.cumulative.wrapping_add(end.unwrap_or(0).into())
+    }
+
     /// Whether each block begins after the one before has ended (RFC 9260, section 3.3.4).
     pub(super) fn is_ascending(&self) -> bool {
         let mut end = 0;
@@ -109,12 +120,15 @@ pub(super) fn next<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], Chunk<'a>)> {
     let len = usize::from(u16::from_be_bytes(len));
     let (whole, others) = rest.split_at_checked(len.next_multiple_of(4))?;
     let value = whole.get(4..len)?;
+    if whole.get(len..)?.iter().any(|padding| *padding != 0) {
+        return None; // the engine takes it for no chunk if others come before
+    }
     let chunk = match kind {
         0 => Chunk::Data(data(flags, value)?),
         1 | 2 => Chunk::Init,
         3 => Chunk::Sack(sack(value)?),
         4 => heartbeat(value)?,
-        6 | 9 => Chunk::End,
+        6 | 9 => Chunk::Abort,
         7 if value.len() == 4 => Chunk::End,
         8 | 14 if value.is_empty() => Chunk::End,
         10 => Chunk::Cookie,

@@ -1,6 +1,7 @@
 //! Each bound, from both sides, and what is sound.
 
 use super::{sample::*, *};
+use crate::transport::webrtc::endpoint::Budget;
 
 const HEADER: [u8; 8] = [0x13, 0x88, 0x13, 0x88, 1, 2, 3, 4];
 const PASS: Result<Verdict, Violation> = Ok(Verdict::Pass);
@@ -577,4 +578,151 @@ fn a_handshake_takes_so_many_packets_and_comes_first() {
         }
         assert_eq!(association.get(&[init(1)]), DROP);
     }
+}
+
+/// One whose other end has not proven yet who it is.
+fn unproven() -> (Association, Arc<Share>) {
+    let share = Budget::default().share();
+    (Association::new(Some(share.clone())), share)
+}
+
+#[test]
+fn a_chunk_is_kept_before_the_proof_if_there_is_room() {
+    let chunk = data(TSN, (0, 0), WHOLE, &[7; 100]);
+    let cost = packet(&HEADER, &[chunk.clone()]).len() + CHUNK_OVERHEAD + PLACE;
+    for (before, expected) in [(1, PASS), (0, PASS), (-1, DROP)] {
+        let (mut association, share) = unproven();
+        let room = Limits::UNPROVEN - cost;
+        assert!(share.hold(room.saturating_add_signed(-before)));
+        assert_eq!(association.get(&[chunk.clone()]), expected, "{before}");
+        // Once more it takes no more.
+        let held = share.held();
+        assert_eq!(association.get(&[chunk.clone()]), expected);
+        assert_eq!(share.held(), held);
+        share.set_proven();
+        assert_eq!(association.get(&[chunk.clone()]), PASS);
+    }
+}
+
+#[test]
+fn what_is_for_other_channels_waits_for_the_proof() {
+    let (mut association, share) = unproven();
+    let (proof, other) = (data(at(0), (0, 0), WHOLE, b"proof"), open(at(1), 2));
+    let together = [proof.clone(), other.clone(), sack(0, 0, &[])];
+    assert_eq!(association.get(&together), DROP);
+    let for_engine = packet(&HEADER, &[proof, sack(0, 0, &[])]);
+    assert_eq!(association.polled(), [for_engine]);
+    assert_eq!(association.get(&[other.clone()]), DROP);
+    assert!(association.polled().is_empty());
+    share.set_proven();
+    let waited = packet(&HEADER, &[other]);
+    assert_eq!(association.polled(), [waited.clone(), waited]);
+    assert!(association.early.is_none());
+    assert_eq!(association.violation(), None);
+}
+
+#[test]
+fn so_much_waits_for_the_proof() {
+    // A header, a chunk's, and what a packet costs beside.
+    const OTHER: usize = 12 + 16 + 64;
+    let most = Limits::UNPROVEN_STREAMS;
+    for (len, is_kept) in [(most - 4, true), (most, true), (most + 4, false)] {
+        let (mut association, share) = unproven();
+        let contents = vec![7; len - OTHER];
+        let chunk = data(at(0), (2, 0), WHOLE, &contents);
+        assert_eq!(association.get(&[chunk]), DROP);
+        assert_eq!(share.held(), if is_kept { len } else { 0 });
+        // The channel of the proof has room of its own.
+        assert_eq!(
+            association.get(&[data(at(1), (0, 0), WHOLE, &[7; 1000])]),
+            PASS
+        );
+        share.set_proven();
+        assert_eq!(association.polled().len(), usize::from(is_kept));
+    }
+}
+
+#[test]
+fn early_chunks_are_judged_as_all_others() {
+    let (mut association, share) = unproven();
+    let empty = data(at(0), (2, 0), WHOLE, b"");
+    assert_eq!(association.get(&[empty]), DROP);
+    share.set_proven();
+    assert!(association.polled().is_empty());
+    assert_eq!(association.violation(), Some(Violation::NoData));
+}
+
+#[test]
+fn what_is_far_ahead_costs_its_distance_before_the_proof() {
+    let (mut association, share) = unproven();
+    assert_eq!(association.get(&[data(at(0), (0, 0), WHOLE, b"x")]), PASS);
+    let far = Limits::UNPROVEN / PLACE;
+    assert_eq!(association.get(&[data(at(far), (0, 1), WHOLE, b"x")]), DROP);
+    assert_eq!(association.get(&[data(at(9), (0, 1), WHOLE, b"x")]), PASS);
+    let packets = 2 * (32 + CHUNK_OVERHEAD);
+    assert_eq!(share.held(), packets + 10 * PLACE);
+}
+
+#[test]
+fn a_packet_has_ports() {
+    for (ports, is_one) in [
+        ([0, 0, 1, 1], false),
+        ([1, 1, 0, 0], false),
+        ([0, 1, 1, 0], true),
+    ] {
+        let header = [&ports[..], &[1; 4]].concat();
+        let packet = packet(&header, &[heartbeat()]);
+        let verdict = Association::default().receive(&packet);
+        assert_eq!(verdict == Verdict::Pass, is_one);
+    }
+}
+
+#[test]
+fn padding_is_of_zeros() {
+    for padding in [0, 1] {
+        let mut chunk = data(TSN, (0, 0), WHOLE, b"x");
+        *chunk.last_mut().unwrap() = padding;
+        let verdict = Association::default().get(&[sack(0, 0, &[]), chunk]);
+        assert_eq!(verdict, if padding == 0 { PASS } else { DROP });
+    }
+}
+
+#[test]
+fn an_abort_ends_it() {
+    for kind in [6, 9] {
+        let verdict = Association::default().get(&[chunk(kind, 0, &[])]);
+        assert_eq!(verdict, Err(Violation::Aborted));
+    }
+}
+
+#[test]
+fn what_was_not_sent_is_not_acknowledged() {
+    for (cumulative, blocks, is_sound) in [
+        (6, &[][..], true),
+        (7, &[], true),
+        (8, &[], false),
+        (5, &[(2, 2)], true),
+        (5, &[(2, 3)], false),
+    ] {
+        let mut association = Association::default();
+        for n in [5, 7, 6] {
+            association.put(data(at(n), (1, n as u16), WHOLE, b"x"));
+        }
+        let verdict = association.get(&[sack(at(cumulative), CREDIT, blocks)]);
+        let expected = is_sound.then_some(Verdict::Pass).ok_or(Violation::NotSent);
+        assert_eq!(verdict, expected);
+    }
+}
+
+#[test]
+fn requests_to_reset_are_bounded_before_the_proof() {
+    let (mut association, share) = unproven();
+    for n in 0..100 {
+        let request = reset((n, 0), at(1), [0]);
+        assert_eq!(association.get(&[request]), DROP);
+    }
+    let waiting = association.resets.waiting.iter();
+    let waiting: Vec<_> = waiting.map(|it| it.packet.len() + CHUNK_OVERHEAD).collect();
+    assert_eq!(waiting.iter().sum::<usize>(), share.held());
+    assert!(share.held() <= Limits::UNPROVEN && !waiting.is_empty());
 }

@@ -14,7 +14,7 @@ use str0m::{
 use super::{
     super::{
         Closed,
-        demux::{Pair, TransactionId, place},
+        demux::{Pair, TransactionId, attributes, place},
         farewells,
         stun::{decode, mapped_address},
     },
@@ -73,6 +73,9 @@ impl Connection {
     /// The engine would verify nothing of what comes from where its data goes (`str0m` 0.25, lib.rs `Rtc::accepts`), so it
     /// is not told where this comes from.
     fn is_signed(&mut self, now: Instant, (local, _): Pair, contents: &[u8]) -> bool {
+        if has_noise(contents) {
+            return false;
+        }
         let accepted = self.run(|rtc| {
             let nowhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
             let receive = Receive::new(Protocol::Udp, nowhere, local, contents);
@@ -87,5 +90,47 @@ impl Connection {
         let has_room = self.mapped.len() < Limits::MAPPED_ADDRESSES;
         let may_be = self.mapped.contains(&mapped) || has_room && self.mapped.insert(mapped);
         may_be.then_some(mapped)
+    }
+}
+
+/// Returns true if a message has attributes that no check needs, and of each of which the engine warns before it looks
+/// at the password (`is` 0.12.0, stun.rs:922, 988, 1032 and 1063).
+fn has_noise(message: &[u8]) -> bool {
+    const MAPPED_ADDRESS: u16 = 0x0001;
+    const UNKNOWN_ATTRIBUTES: u16 = 0x000a;
+    const ALTERNATE_SERVER: u16 = 0x8023;
+    const NETWORK_COST: u16 = 0xc057;
+    let body = message.get(STUN_HEADER..).unwrap_or_default();
+    attributes(body).any(|(kind, value)| match kind {
+        MAPPED_ADDRESS | UNKNOWN_ATTRIBUTES | ALTERNATE_SERVER => true,
+        NETWORK_COST => value.len() != 4,
+        _ => false,
+    })
+}
+
+/// Of a message, in bytes (RFC 8489, section 5).
+const STUN_HEADER: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::has_noise;
+
+    #[test]
+    fn checks_with_attributes_that_fill_a_log_are_dropped() {
+        for (kind, len, is_noise) in [
+            (0x0001u16, 0u8, true),
+            (0x0006, 8, false),
+            (0x000a, 4, true),
+            (0x8023, 8, true),
+            (0xc057, 4, false),
+            (0xc057, 0, true),
+            (0xc057, 8, true),
+        ] {
+            let [a, b] = kind.to_be_bytes();
+            let mut message = vec![0; 20];
+            message.extend([0, 6, 0, 4, 1, 2, 3, 4, a, b, 0, len]);
+            message.resize(32 + usize::from(len), 0);
+            assert_eq!(has_noise(&message), is_noise, "{kind:x} {len}");
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{
     net::SocketAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -12,13 +13,11 @@ use super::{
     super::{
         super::fingerprint::Fingerprint,
         demux::{Pair, place},
+        unproven::{PROOF_STREAM, Share},
     },
     Connection, Ingredients, Phase, Role,
 };
 use crate::config::Limits;
-
-/// SCTP's number of the channel over which both ends prove who they are.
-const NOISE_STREAM: u16 = 0;
 
 impl Connection {
     /// Dials an address, whose certificate has that fingerprint, or lets in who dialed us.
@@ -26,6 +25,7 @@ impl Connection {
         now: Instant,
         ingredients: Ingredients,
         credentials: IceCreds,
+        share: Arc<Share>,
         dialed: Option<(SocketAddr, Fingerprint)>,
     ) -> Self {
         let is_dialer = dialed.is_some();
@@ -37,6 +37,7 @@ impl Connection {
         connection.phase = Phase::Connecting { has_path: false };
         connection.phase_ends = now + Limits::PATH_TIME;
         connection.is_held = is_dialer;
+        connection.unproven = Some(share);
         // The engine wants to expect one also where it is not to look at it.
         let (target, expected) = dialed.unzip();
         let expected = expected.map_or(vec![0; 32], |it| it.digest().to_vec());
@@ -59,7 +60,7 @@ impl Connection {
             api.start_dtls(is_dialer)?;
             api.start_sctp(is_dialer);
             Ok(api.create_data_channel(ChannelConfig {
-                negotiated: Some(NOISE_STREAM),
+                negotiated: Some(PROOF_STREAM),
                 ..ChannelConfig::default()
             }))
         });
@@ -78,6 +79,14 @@ impl Connection {
     /// Whether the other end alone chooses the path, and checks it: it dialed an address of ours.
     pub(super) fn is_lite(&self) -> bool {
         self.setup.is_none() && self.role == Role::Answerer
+    }
+
+    /// The other end has proven who it is: the engine gets what has waited for that.
+    pub(in super::super) fn set_proven(&mut self, now: Instant) {
+        if let Some(share) = self.unproven.take() {
+            share.set_proven();
+            self.tick(now);
+        }
     }
 
     /// The other end has shown that it is at `source`, from where this request came, by an answer after `round_trip`.

@@ -97,14 +97,11 @@ impl World {
             5 => self.run(Duration::from_millis(10 * u64::from(script.byte()?))),
             6 => self.fates.extend(script.bytes()?.iter().take(64)),
             7 => {
-                for (n, key) in &self.connections {
-                    if let Some((channel, ..)) = self.ends[*n].noise(*key) {
-                        self.channels.push((*n, *key, channel));
+                for (n, key) in self.connections.clone() {
+                    if let Some((channel, ..)) = self.ends[n].noise(key) {
+                        self.channels.push((n, key, channel));
                     }
-                }
-                let came = self.connections.iter().find(|(n, _)| *n == 1);
-                if let Some((_, key)) = came {
-                    self.ends[1].forget_stranger(*key);
+                    self.ends[n].set_proven(now, key);
                 }
             }
             8 => self.ends[1].turn_strangers_away(),

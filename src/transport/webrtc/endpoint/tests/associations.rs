@@ -112,33 +112,43 @@ impl DtlsInstance for Puppet {
 }
 
 /// A connection between an enemy and us.
-struct Siege {
-    lab: Lab,
-    enemy: Key,
-    us: Key,
+pub(super) struct Siege {
+    pub(super) lab: Lab,
+    /// Which end the enemy is.
+    end: usize,
+    pub(super) enemy: Key,
+    pub(super) us: Key,
     strings: Arc<Mutex<Strings>>,
     header: Vec<u8>,
     /// The next number of a chunk.
-    tsn: u32,
+    pub(super) tsn: u32,
     /// The next number of a request.
     request: u32,
     /// A stream that the enemy has opened, and the next message of it.
     stream: (u16, u16),
     /// The same at our end.
-    channel: ChannelId,
+    pub(super) channel: ChannelId,
 }
 
 /// The first end is a puppet.
 fn theatre() -> (Lab, Arc<Mutex<Strings>>) {
     let mut lab = Lab::new(1);
-    let strings = Arc::new(Mutex::new(Strings::default()));
-    let crypto = str0m::crypto::from_feature_flags();
-    let puppeteer = Puppeteer(crypto.dtls_provider, strings.clone());
-    lab.ends[0].endpoint.crypto = Arc::new(CryptoProvider {
-        dtls_provider: Box::leak(Box::new(puppeteer)),
-        ..crypto
-    });
+    let strings = lab.play_with(0);
     (lab, strings)
+}
+
+impl Lab {
+    /// Makes a puppet of an end.
+    fn play_with(&mut self, end: usize) -> Arc<Mutex<Strings>> {
+        let strings = Arc::new(Mutex::new(Strings::default()));
+        let crypto = str0m::crypto::from_feature_flags();
+        let puppeteer = Puppeteer(crypto.dtls_provider, strings.clone());
+        self.ends[end].endpoint.crypto = Arc::new(CryptoProvider {
+            dtls_provider: Box::leak(Box::new(puppeteer)),
+            ..crypto
+        });
+        strings
+    }
 }
 
 impl Siege {
@@ -162,6 +172,7 @@ impl Siege {
         let stream = u16::from_be_bytes([data[0].1[4], data[0].1[5]]);
         Self {
             lab,
+            end: 0,
             enemy,
             us,
             strings,
@@ -173,34 +184,73 @@ impl Siege {
         }
     }
 
+    /// A connection by an address, which the puppet `end` or we have dialed, and over which it has said one byte of a
+    /// proof.
+    pub(super) fn unproven(mut lab: Lab, end: usize, is_dialed: bool) -> Self {
+        let strings = lab.play_with(end);
+        let (enemy, us) = match is_dialed {
+            false => lab.connect_directly(end, 1),
+            true => {
+                lab.ends[end].endpoint.let_strangers_in();
+                lab.ends[1].endpoint.strangers = None;
+                let (us, enemy) = lab.connect_directly(1, end);
+                (enemy, us)
+            }
+        };
+        let [proof, channel] =
+            [(end, enemy), (1, us)].map(|(n, key)| lab.ends[n].endpoint.noise(key).unwrap().0);
+        let taken = Write::Taken(1);
+        assert!(lab.run_until(SECOND, |lab| lab.write(end, enemy, proof, b"x") == taken));
+        let has_come = |lab: &mut Lab| lab.read(1, us, channel, &mut [0]) == Read::Bytes(1);
+        assert!(lab.run_until(SECOND, has_come));
+        let mut guard = strings.lock().unwrap();
+        guard.is_puppet = true;
+        let is_data = |packet: &&Vec<u8>| packet[12] == 0;
+        let said = guard.sent.iter().find(is_data).unwrap().clone();
+        drop(guard);
+        let tsn = u32_at(&said, 16);
+        Self {
+            lab,
+            end,
+            enemy,
+            us,
+            strings,
+            header: said[..8].to_vec(),
+            tsn: tsn.wrapping_add(1),
+            request: tsn,
+            stream: (0, 1),
+            channel,
+        }
+    }
+
     /// The next chunk.
-    fn data(&mut self, stream: u16, number: u16, flags: u8, contents: &[u8]) -> Vec<u8> {
+    pub(super) fn data(&mut self, stream: u16, number: u16, flags: u8, contents: &[u8]) -> Vec<u8> {
         let chunk = sample::data(self.tsn, (stream, number), flags, contents);
         self.tsn = self.tsn.wrapping_add(1);
         chunk
     }
 
     /// The next request, as if all that it is to wait for was sent.
-    fn reset(&mut self, streams: impl IntoIterator<Item = u16>) -> Vec<u8> {
+    pub(super) fn reset(&mut self, streams: impl IntoIterator<Item = u16>) -> Vec<u8> {
         let chunk = sample::reset((self.request, 0), self.tsn.wrapping_sub(1), streams);
         self.request = self.request.wrapping_add(1);
         chunk
     }
 
     /// Sends a packet, and waits for what comes of it.
-    fn send(&mut self, chunks: &[Vec<u8>]) {
+    pub(super) fn send(&mut self, chunks: &[Vec<u8>]) {
         let packet = sample::packet(&self.header, chunks);
         assert!(packet.len() <= 1200);
         self.strings.lock().unwrap().to_send.push_back(packet);
         let now = self.lab.now;
-        let endpoint = &mut self.lab.ends[0].endpoint;
+        let endpoint = &mut self.lab.ends[self.end].endpoint;
         endpoint.with(now, self.enemy, |connection| connection.prod(now));
-        self.lab.collect(0);
+        self.lab.collect(self.end);
         self.lab.run(MS);
     }
 
     /// Sends small chunks until our end has enough of them. How many that took, if it was less than `limit`.
-    fn flood(
+    pub(super) fn flood(
         &mut self,
         limit: usize,
         mut chunk: impl FnMut(&mut Self, usize) -> Vec<u8>,
