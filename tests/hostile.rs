@@ -310,12 +310,13 @@ async fn a_link_closed_without_a_word_leaves_its_webrtc_connection() {
     drop(link);
     assert!(matches!(pair.event().await, PxpEvent::Disconnected { .. }));
     // A stream of before goes on, and new ones can be opened.
-    echo.write_all(b"still here").await.unwrap();
-    echo.flush().await.unwrap();
-    let mut heard = [0; 10];
-    echo.read_exact(&mut heard).await.unwrap();
-    assert_eq!(&heard, b"still here");
-    pair.echoes().await;
+    for stream in [&mut echo, &mut pair.open(ECHO).await] {
+        stream.write_all(b"still here").await.unwrap();
+        stream.flush().await.unwrap();
+        let mut heard = [0; 10];
+        stream.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"still here");
+    }
     pair.no_more_events();
 }
 
