@@ -22,6 +22,8 @@ mod source {
     pub(crate) mod transport {
         pub(crate) mod webrtc {
             mod endpoint;
+            mod fingerprint;
+            mod framing;
             #[path = "../../../benches/stream/long_path.rs"]
             pub(crate) mod long_path;
         }
