@@ -15,9 +15,12 @@ use super::*;
 
 type Theirs = libp2p_webrtc_utils::Stream<Channel>;
 
-/// Their channel: bytes to be read, and messages that were written.
+/// Bytes to be read, and messages that were written.
+type Contents = (VecDeque<u8>, Vec<Vec<u8>>);
+
+/// Their channel.
 #[derive(Clone, Default)]
-struct Channel(Arc<Mutex<(VecDeque<u8>, Vec<Vec<u8>>)>>);
+struct Channel(Arc<Mutex<Contents>>);
 
 impl Channel {
     fn arrives(&self, bytes: &[u8]) {
