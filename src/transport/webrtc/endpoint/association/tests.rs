@@ -589,18 +589,22 @@ fn unproven() -> (Association, Arc<Share>) {
 #[test]
 fn a_chunk_is_kept_before_the_proof_if_there_is_room() {
     let chunk = data(TSN, (0, 0), WHOLE, &[7; 100]);
-    let cost = packet(&HEADER, &[chunk.clone()]).len() + CHUNK_OVERHEAD + PLACE;
+    let cost = packet(&HEADER, std::slice::from_ref(&chunk)).len() + CHUNK_OVERHEAD + PLACE;
     for (before, expected) in [(1, PASS), (0, PASS), (-1, DROP)] {
         let (mut association, share) = unproven();
         let room = Limits::UNPROVEN - cost;
         assert!(share.hold(room.saturating_add_signed(-before)));
-        assert_eq!(association.get(&[chunk.clone()]), expected, "{before}");
+        assert_eq!(
+            association.get(std::slice::from_ref(&chunk)),
+            expected,
+            "{before}"
+        );
         // Once more it takes no more.
         let held = share.held();
-        assert_eq!(association.get(&[chunk.clone()]), expected);
+        assert_eq!(association.get(std::slice::from_ref(&chunk)), expected);
         assert_eq!(share.held(), held);
         share.set_proven();
-        assert_eq!(association.get(&[chunk.clone()]), PASS);
+        assert_eq!(association.get(std::slice::from_ref(&chunk)), PASS);
     }
 }
 
@@ -612,7 +616,7 @@ fn what_is_for_other_channels_waits_for_the_proof() {
     assert_eq!(association.get(&together), DROP);
     let for_engine = packet(&HEADER, &[proof, sack(0, 0, &[])]);
     assert_eq!(association.polled(), [for_engine]);
-    assert_eq!(association.get(&[other.clone()]), DROP);
+    assert_eq!(association.get(std::slice::from_ref(&other)), DROP);
     assert!(association.polled().is_empty());
     share.set_proven();
     let waited = packet(&HEADER, &[other]);
