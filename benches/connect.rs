@@ -43,7 +43,7 @@ use tokio::{sync::Barrier, time::timeout};
 #[cfg(test)]
 use self::source::script;
 use self::{
-    common::{PATIENCE, Process, Result, median, milliseconds, quantile, report},
+    common::{PATIENCE, Process, Result, full_or, median, milliseconds, quantile, report},
     floor::Floor,
     source::{
         certificate, config, error, event, id, known, message, rate,
@@ -53,9 +53,11 @@ use self::{
 };
 
 const ROUNDS: usize = 1_000;
+const SHORT_ROUNDS: usize = 50;
 const ROUNDS_PER_FLOOR: usize = 5;
 const ROUNDS_PER_DIRECT: usize = 50;
 const ASKERS: usize = 50;
+const SHORT_ASKERS: usize = 5;
 const ROUNDS_PER_ASKER: usize = 4;
 
 #[tokio::main]
@@ -81,10 +83,11 @@ async fn measure() -> Result<()> {
     let direct = direct.line()?.parse::<Multiaddr>()?;
     let libp2p = libp2p.line()?.parse::<Multiaddr>()?;
 
+    let (rounds, askers) = full_or((SHORT_ROUNDS, SHORT_ASKERS), (ROUNDS, ASKERS));
     let mut asker = asker(introducer).await?;
     let (mut found_ms, mut floor_ms) = (Vec::new(), Vec::new());
     let (mut direct_ms, mut libp2p_ms) = (Vec::new(), Vec::new());
-    for round in 1..=ROUNDS {
+    for round in 1..=rounds {
         found_ms.extend(get_new_peer(&mut asker).await);
         if round % ROUNDS_PER_FLOOR == 0 {
             let time = timeout(PATIENCE, floor.measure()).await??;
@@ -101,21 +104,21 @@ async fn measure() -> Result<()> {
             }
         }
     }
-    let parallel_ms = crowd(introducer).await?;
+    let parallel_ms = crowd(introducer, askers).await?;
 
     report("get_new_peer", "ms", &found_ms);
-    report("the same, 50 at a time", "ms", &parallel_ms);
+    report(&format!("the same, {askers} at a time"), "ms", &parallel_ms);
     report("floor", "ms", &floor_ms);
     report("webrtc-direct", "ms", &direct_ms);
     report("libp2p-webrtc", "ms", &libp2p_ms);
     let (found, floor) = (median(&found_ms), median(&floor_ms));
-    let parallel = ASKERS * ROUNDS_PER_ASKER;
+    let parallel = askers * ROUNDS_PER_ASKER;
     println!(
         "RESULT connect get_new_peer_ms={found:.2} p99_ms={:.2} floor_ms={floor:.2} ratio={:.2} \
-         failed={}/{ROUNDS} parallel_failed={}/{parallel} direct_ms={:.1} libp2p_ms={:.1}",
+         failed={}/{rounds} parallel_failed={}/{parallel} direct_ms={:.1} libp2p_ms={:.1}",
         quantile(&found_ms, 0.99),
         found / floor,
-        ROUNDS - found_ms.len(),
+        rounds - found_ms.len(),
         parallel - parallel_ms.len(),
         median(&direct_ms),
         median(&libp2p_ms),
@@ -150,9 +153,9 @@ async fn get_new_peer(asker: &mut Swarm<pxp::Behaviour>) -> Option<f64> {
 }
 
 /// All find the same candidate, through the same introducer, at the same time.
-async fn crowd(introducer: &str) -> Result<Vec<f64>> {
-    let start = Arc::new(Barrier::new(ASKERS));
-    let askers = try_join_all((0..ASKERS).map(|_| asker(introducer))).await?;
+async fn crowd(introducer: &str, askers: usize) -> Result<Vec<f64>> {
+    let start = Arc::new(Barrier::new(askers));
+    let askers = try_join_all((0..askers).map(|_| asker(introducer))).await?;
     let asking = askers.into_iter().map(|mut asker| {
         let start = start.clone();
         tokio::spawn(async move {

@@ -47,9 +47,29 @@ use self::source::{
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
-const ROUNDS: usize = 15;
-const ANSWERS: usize = 1_000;
-const SIGNALS: usize = 100_000;
+/// How much is measured; with `--short` so little that it only shows that the benchmark runs.
+struct Size {
+    rounds: usize,
+    answers: usize,
+    sessions: usize,
+}
+
+const FULL: Size = Size {
+    rounds: 15,
+    answers: 1_000,
+    sessions: 6_250,
+};
+const SHORT: Size = Size {
+    rounds: 1,
+    answers: 100,
+    // More signals than are passed on at once.
+    sessions: 300,
+};
+
+/// Signals in a session, the first of which opens it.
+const SIGNALS_PER_SESSION: usize = 16;
+/// Sessions at once: after so many signals an introducer passes on no more for a while.
+const SESSIONS_AT_ONCE: usize = Limits::ALL_SIGNALS.burst as usize / SIGNALS_PER_SESSION;
 /// Between two frames of one peer, in virtual time: just too seldom to be a flood.
 const FRAME_INTERVAL: Duration = Duration::from_millis(2);
 
@@ -189,36 +209,39 @@ fn median(mut figures: Vec<f64>) -> f64 {
 }
 
 /// Microseconds for one answer, each to a random peer, as a node with many peers is asked.
-fn answer_us(introducer: &mut Introducer) -> f64 {
+fn answer_us(introducer: &mut Introducer, answers: usize) -> f64 {
     introducer.refresh();
-    let askers: Vec<_> = (0..ANSWERS).map(|_| introducer.any_link()).collect();
+    let askers: Vec<_> = (0..answers).map(|_| introducer.any_link()).collect();
     let start = Clock::now();
     for asker in askers {
         introducer.get_peers(asker);
     }
-    start.elapsed().as_secs_f64() * 1e6 / ANSWERS as f64
+    start.elapsed().as_secs_f64() * 1e6 / answers as f64
 }
 
 /// Microseconds for one answer to a peer that asks again and again, whose state the caches hold: the
 /// cost of the answer without that of finding the asker in memory.
-fn repeated_answer_us(introducer: &mut Introducer) -> f64 {
+fn repeated_answer_us(introducer: &mut Introducer, answers: usize) -> f64 {
     introducer.refresh();
     let asker = introducer.any_link();
     let start = Clock::now();
-    for _ in 0..ANSWERS {
+    for _ in 0..answers {
         introducer.now += FRAME_INTERVAL;
         introducer.get_peers(asker);
     }
-    start.elapsed().as_secs_f64() * 1e6 / ANSWERS as f64
+    start.elapsed().as_secs_f64() * 1e6 / answers as f64
 }
 
-/// Signals of 500 bytes passed on in a second: 16 in each session, the first of which opens it.
-fn signals_per_s(introducer: &mut Introducer) -> f64 {
+/// Signals of 500 bytes passed on in a second.
+fn signals_per_s(introducer: &mut Introducer, sessions: usize) -> f64 {
     let mut spent = Duration::ZERO;
-    for _ in 0..SIGNALS / 16 {
+    for n in 0..sessions {
         introducer.now += FRAME_INTERVAL / 16;
+        if n % SESSIONS_AT_ONCE == 0 {
+            introducer.refresh();
+        }
         let (asker, session) = introducer.open_session();
-        let signals: Vec<_> = (0..16)
+        let signals: Vec<_> = (0..SIGNALS_PER_SESSION)
             .map(|_| {
                 Frame::Signal(Signal {
                     session,
@@ -233,10 +256,12 @@ fn signals_per_s(introducer: &mut Introducer) -> f64 {
         }
         spent += start.elapsed();
     }
-    SIGNALS as f64 / spent.as_secs_f64()
+    (sessions * SIGNALS_PER_SESSION) as f64 / spent.as_secs_f64()
 }
 
 fn main() {
+    let is_short = std::env::args().any(|argument| argument == "--short");
+    let size = if is_short { SHORT } else { FULL };
     let before = HEAP.current_usage();
     let mut large = Introducer::new(10_000);
     let heap_per_link = (HEAP.current_usage() - before) / 10_000;
@@ -245,11 +270,12 @@ fn main() {
     let answer = wire::encode(&large.get_peers(asker)).expect("an answer fits a frame");
     let (mut us_10, mut us_10000) = (Vec::new(), Vec::new());
     let (mut repeated_us_10000, mut signals) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        us_10.push(answer_us(&mut small));
-        us_10000.push(answer_us(&mut large));
-        repeated_us_10000.push(repeated_answer_us(&mut large));
-        signals.push(signals_per_s(&mut Introducer::new(1_000)));
+    for _ in 0..size.rounds {
+        us_10.push(answer_us(&mut small, size.answers));
+        us_10000.push(answer_us(&mut large, size.answers));
+        repeated_us_10000.push(repeated_answer_us(&mut large, size.answers));
+        let mut introducer = Introducer::new(1_000);
+        signals.push(signals_per_s(&mut introducer, size.sessions));
     }
     let (us_10, us_10000) = (median(us_10), median(us_10000));
     let (repeated_us_10000, signals) = (median(repeated_us_10000), median(signals));

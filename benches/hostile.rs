@@ -34,18 +34,20 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::common::{PATIENCE, Process, Result};
+use self::common::{PATIENCE, Process, Result, full_or};
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
 
 const ATTACK_TIME: Duration = Duration::from_secs(10);
+const SHORT_ATTACK_TIME: Duration = Duration::from_millis(200);
 /// Longer than anything is kept that an attack has left.
 const RECOVERY_TIME: Duration = Duration::from_secs(15);
 /// How often each honest pair is introduced: less often than a single peer may ask.
 const PACE: Duration = Duration::from_millis(300);
 /// Links that never say anything, and that say hello and nothing more.
 const SILENT_LINKS: usize = 500;
+const SHORT_SILENT_LINKS: usize = 5;
 const SALT: [u8; 16] = [7; 16];
 
 /// The first of these is no frame of ours: what the same flood costs where a protocol reads and forgets.
@@ -71,13 +73,22 @@ const KINDS: [&str; 16] = [
 #[tokio::main]
 async fn main() -> Result<()> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let arguments = arguments.iter().map(String::as_str);
+    let arguments: Vec<_> = arguments.filter(|it| !it.starts_with('-')).collect();
     match arguments[..] {
         ["victim"] => serve().await,
         ["attacker", kind, victim] => attack(kind, victim.parse()?).await,
         ["silent", kind, victim] => fall_silent(kind, victim.parse()?).await,
         _ => measure(&arguments).await,
     }
+}
+
+fn attack_time() -> Duration {
+    full_or(SHORT_ATTACK_TIME, ATTACK_TIME)
+}
+
+fn silent_links() -> usize {
+    full_or(SHORT_SILENT_LINKS, SILENT_LINKS)
 }
 
 fn candidates() -> Result<[Keypair; 2]> {
@@ -146,13 +157,14 @@ async fn measure(arguments: &[&str]) -> Result<()> {
         common::join(&mut asker, &address).await?;
         askers.push(asker);
     }
-    let named: Vec<_> = arguments.iter().filter(|it| !it.starts_with('-')).collect();
-    let chosen = |kind: &&&str| named.is_empty() || named.contains(kind);
+    let chosen = |kind: &&&str| arguments.is_empty() || arguments.contains(kind);
+    let (attack_time, silent_links) = (attack_time(), silent_links());
+    let recovery_time = full_or(attack_time, RECOVERY_TIME);
     // Everything that is there anyhow has come then.
-    introduce(&mut askers, ATTACK_TIME).await?;
+    introduce(&mut askers, attack_time).await?;
     for kind in KINDS.iter().filter(chosen) {
         Usage::of(&mut victim)?;
-        let before = introduce(&mut askers, ATTACK_TIME / 2).await?;
+        let before = introduce(&mut askers, attack_time / 2).await?;
         let usage = Usage::of(&mut victim)?;
         let target = match *kind {
             "strangers" => &direct,
@@ -161,14 +173,14 @@ async fn measure(arguments: &[&str]) -> Result<()> {
         let mut attacker = Process::start(&["attacker", kind, target])?;
         attacker.line()?;
         let start = Instant::now();
-        let during = introduce(&mut askers, ATTACK_TIME).await?;
+        let during = introduce(&mut askers, attack_time).await?;
         let elapsed = common::milliseconds(start);
         let attacked = Usage::of(&mut victim)?;
         let sent = attacker.line()?;
         drop(attacker);
-        introduce(&mut askers, RECOVERY_TIME).await?;
+        introduce(&mut askers, recovery_time).await?;
         let recovered = Usage::of(&mut victim)?;
-        let after = introduce(&mut askers, ATTACK_TIME / 2).await?;
+        let after = introduce(&mut askers, attack_time / 2).await?;
         println!("{kind:<11} {sent}; heap {usage:?}, {attacked:?}, {recovered:?}");
         println!(
             "RESULT hostile kind={kind} honest_ms_before={:.2} honest_ms_during={:.2} honest_ms_after={:.2} failed={} \
@@ -187,14 +199,14 @@ async fn measure(arguments: &[&str]) -> Result<()> {
         let mut silent = Process::start(&["silent", kind, &address])?;
         silent.line()?;
         let start = Instant::now();
-        let during = introduce(&mut askers, ATTACK_TIME / 2).await?;
+        let during = introduce(&mut askers, attack_time / 2).await?;
         let gone = silent.line()?;
         let seconds = start.elapsed().as_secs_f64();
         introduce(&mut askers, PACE).await?;
         let after = Usage::of(&mut victim)?;
         println!("{kind:<11} {gone}; heap {usage:?}, {after:?}");
         println!(
-            "RESULT hostile kind={kind} links={SILENT_LINKS} gone_s={seconds:.1} honest_ms_during={:.2} failed={} peers_left={}",
+            "RESULT hostile kind={kind} links={silent_links} gone_s={seconds:.1} honest_ms_during={:.2} failed={} peers_left={}",
             common::median(&during.times),
             during.failed,
             after.peers - usage.peers,
@@ -225,7 +237,7 @@ async fn introduce(askers: &mut [Swarm<pxp::Behaviour>], time: Duration) -> Resu
                     failed += 1;
                 }
             }
-            let rest = tokio::time::Instant::from_std(start + PACE);
+            let rest = tokio::time::Instant::from_std(end.min(start + PACE));
             let _ = tokio::time::timeout_at(rest, common::run(asker)).await;
         }
         Result::Ok((times, failed))
@@ -396,13 +408,13 @@ fn frame(body: Body) -> Vec<u8> {
 async fn attack(kind: &str, victim: Multiaddr) -> Result<()> {
     if kind == "strangers" {
         common::print("ready")?;
-        let flood = move || strangers::flood(&victim, Instant::now() + ATTACK_TIME);
+        let flood = move || strangers::flood(&victim, Instant::now() + attack_time());
         let sent = tokio::task::spawn_blocking(flood).await??;
         return common::print(format!("{sent} datagrams"));
     }
     let mut remote = Remote::connect(&victim).await?;
     common::print("ready")?;
-    let end = Instant::now() + ATTACK_TIME;
+    let end = Instant::now() + attack_time();
     let (mut links, mut frames) = (0, 0);
     while Instant::now() < end {
         let protocol = if kind == "plain" {
@@ -536,7 +548,7 @@ fn made(remote: &Remote, kind: &str, n: u64) -> Vec<u8> {
 /// Opens links of different peers that say nothing from then on, and waits until they have ended.
 async fn fall_silent(kind: &str, victim: Multiaddr) -> Result<()> {
     let mut links = Vec::new();
-    for _ in 0..SILENT_LINKS {
+    for _ in 0..silent_links() {
         let mut remote = Remote::connect(&victim).await?;
         let mut stream = remote.open(PROTOCOL_NAME).await?;
         if kind == "only_hello" {

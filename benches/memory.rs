@@ -14,7 +14,7 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use self::common::{PATIENCE, Process, Result};
+use self::common::{PATIENCE, Process, Result, full_or};
 
 /// With so many peers everything that is there anyhow has come, and the heap has begun to grow.
 const FEW: usize = 10;
@@ -22,6 +22,10 @@ const MANY: usize = 200;
 /// Longer than anything of a set-up is kept.
 const SETTLE_TIME: Duration = Duration::from_secs(11);
 const IDLE_TIME: Duration = Duration::from_secs(20);
+
+/// The short form's, of which the time stands for both of those above.
+const SHORT_MANY: usize = FEW + 2;
+const SHORT_TIME: Duration = Duration::from_secs(1);
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -38,20 +42,22 @@ async fn measure() -> Result<()> {
     let mut node = Process::start(&["node", introducer])?;
     node.line()?;
 
+    let idle_time = full_or(SHORT_TIME, IDLE_TIME);
+    let all = full_or(SHORT_MANY, MANY);
     connect(FEW, introducer).await?;
     let few = settled(&mut node, FEW).await?;
-    connect(MANY - FEW, introducer).await?;
-    let many = settled(&mut node, MANY).await?;
+    connect(all - FEW, introducer).await?;
+    let many = settled(&mut node, all).await?;
     let before = common::cpu_ms(node.id())?;
-    sleep(IDLE_TIME).await;
+    sleep(idle_time).await;
     let idle_ms = common::cpu_ms(node.id())? - before;
     let after = Usage::of(&mut node)?;
 
-    for (peers, usage) in [(FEW, &few), (MANY, &many), (MANY, &after)] {
+    for (peers, usage) in [(FEW, &few), (all, &many), (all, &after)] {
         println!("with {peers:>3} peers  {usage:?}");
     }
-    println!("idle with {MANY} peers for {IDLE_TIME:?}: {idle_ms} ms of processor time");
-    let slope = |of: fn(&Usage) -> f64| (of(&many) - of(&few)) / (MANY - FEW) as f64;
+    println!("idle with {all} peers for {idle_time:?}: {idle_ms} ms of processor time");
+    let slope = |of: fn(&Usage) -> f64| (of(&many) - of(&few)) / (all - FEW) as f64;
     println!(
         "RESULT memory kib_per_peer={:.1} fds_per_peer={:.2} tasks_per_peer={:.2} \
          idle_cpu_ms_per_s_per_100={:.2}",
@@ -59,7 +65,7 @@ async fn measure() -> Result<()> {
         slope(|usage| usage.fds),
         // libp2p's swarm itself spawns one for each connection, of whatever transport.
         slope(|usage| usage.tasks),
-        idle_ms / IDLE_TIME.as_secs_f64() / (MANY as f64 / 100.0),
+        idle_ms / idle_time.as_secs_f64() / (all as f64 / 100.0),
     );
     Ok(())
 }
@@ -80,7 +86,7 @@ async fn connect(count: usize, introducer: &str) -> Result<()> {
 }
 
 async fn settled(node: &mut Process, peers: usize) -> Result<Usage> {
-    sleep(SETTLE_TIME).await;
+    sleep(full_or(SHORT_TIME, SETTLE_TIME)).await;
     let usage = Usage::of(node)?;
     // The introducer is one too.
     match usage.peers == peers + 1 {

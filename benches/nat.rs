@@ -18,17 +18,24 @@ use natlab::{
 /// Meetings with delays, of which the median counts.
 const DELAYED: usize = 5;
 
+/// Kinds of NAT in the short form.
+const SHORT_FLAVOURS: [&str; 1] = ["portrestricted"];
+const SHORT_DELAYED: usize = 1;
+
 fn main() -> ExitCode {
-    natlab::run(async |_| measure().await)
+    natlab::run(async |args| match args.contains(&"--short") {
+        true => measure(&SHORT_FLAVOURS, SHORT_DELAYED).await,
+        false => measure(&FLAVOURS, DELAYED).await,
+    })
 }
 
-async fn measure() -> ExitCode {
+async fn measure(flavours: &[&'static str], meetings: usize) -> ExitCode {
     let mut outcomes = Vec::new();
     // One after the other, so that they do not slow each other down.
-    for (a, b) in pairs().filter(|(a, b)| is_passable(a, b)) {
+    for (a, b) in pairs(flavours).filter(|(a, b)| is_passable(a, b)) {
         outcomes.push((a, b, meet(a, b).await));
     }
-    let others = pairs().filter(|(a, b)| !is_passable(a, b));
+    let others = pairs(flavours).filter(|(a, b)| !is_passable(a, b));
     let others = others.map(|(a, b)| async move { (a, b, meet(a, b).await) });
     let others = join_all(others).await;
     let mut ms: Vec<_> = outcomes
@@ -39,9 +46,9 @@ async fn measure() -> ExitCode {
     let (ok, wanted) = (ms.len(), outcomes.len());
 
     outcomes.extend(others);
-    print_table(&outcomes);
+    print_table(flavours, &outcomes);
     print_detours().await;
-    let delayed = delayed().await;
+    let delayed = delayed(meetings).await;
     println!("{:>26}: {:.1} round trips", "all", delayed / 100.0);
     println!(
         "RESULT nat pairs_ok={ok}/{wanted} median_ms={:.0} worst_ms={:.0} delayed_ms={delayed:.0}",
@@ -54,8 +61,9 @@ async fn measure() -> ExitCode {
     }
 }
 
-fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
-    FLAVOURS.into_iter().flat_map(|a| FLAVOURS.map(|b| (a, b)))
+fn pairs(flavours: &[&'static str]) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let all = flavours.iter();
+    all.flat_map(|a| flavours.iter().map(move |b| (*a, *b)))
 }
 
 async fn meet(a: &str, b: &str) -> Outcome {
@@ -67,13 +75,13 @@ fn time(outcome: &Outcome) -> Option<f64> {
     has_met.then_some(outcome.time.as_secs_f64() * 1e3)
 }
 
-fn print_table(outcomes: &[(&str, &str, Outcome)]) {
+fn print_table(flavours: &[&str], outcomes: &[(&str, &str, Outcome)]) {
     print!("{:>26}", "asker \\ candidate");
-    FLAVOURS.iter().for_each(|b| print!("{b:>16}"));
-    for a in FLAVOURS {
+    flavours.iter().for_each(|b| print!("{b:>16}"));
+    for a in flavours {
         print!("\n{a:>26}");
-        for b in FLAVOURS {
-            let found = outcomes.iter().find(|(x, y, _)| (*x, *y) == (a, b));
+        for b in flavours {
+            let found = outcomes.iter().find(|(x, y, _)| (*x, *y) == (*a, *b));
             let outcome = found.map(|(.., outcome)| outcome.to_string());
             print!("{:>16}", outcome.unwrap_or_default());
         }
@@ -97,14 +105,14 @@ async fn print_detours() {
 }
 
 /// With 25 ms on each access link, which is 100 ms from host to host and back. Prints where the time goes.
-async fn delayed() -> f64 {
+async fn delayed(meetings: usize) -> f64 {
     const PARTS: [&str; 3] = [
         "asking, offer and answer",
         "ICE and DTLS",
         "opening the stream, hello",
     ];
     let (mut ms, mut parts) = (Vec::new(), [const { Vec::new() }; 3]);
-    for _ in 0..DELAYED {
+    for _ in 0..meetings {
         let lab = Lab::up(&["A=portrestricted", "B=portrestricted"]).await;
         for node in ["natA", "natB", "pub1"] {
             lab.link(node, "delay=25").await;

@@ -8,6 +8,8 @@ use std::{
 
 use libp2p::{Multiaddr, PeerId};
 
+use crate::address::is_dialable;
+
 /// How many are kept: several times as many as are tried.
 const MAX_KNOWN: usize = 32;
 
@@ -55,8 +57,9 @@ struct Entry {
 impl KnownPeers {
     pub(crate) fn new(known: Vec<KnownPeer>) -> Self {
         let mut peers = Self::default();
-        for known in known {
+        for mut known in known {
             let is_connected = false;
+            known.addresses.retain(is_dialable);
             if !known.addresses.is_empty() {
                 let entry = Entry {
                     known,
@@ -85,13 +88,15 @@ impl KnownPeers {
         is_due.then(|| self.next())?
     }
 
+    /// Takes a peer that this node chose, or its application dialed, with where it is dialed. A peer without addresses
+    /// has come by itself, which adds nothing to its standing: anybody can come again after a while.
     pub(crate) fn on_connected(
         &mut self,
         now: SystemTime,
         peer: PeerId,
         addresses: Vec<Multiaddr>,
     ) {
-        if addresses.is_empty() && !self.peers.contains_key(&peer) {
+        if addresses.is_empty() {
             return;
         }
         let known = KnownPeer {
@@ -108,14 +113,13 @@ impl KnownPeers {
         });
         entry.is_connected = true;
         entry.known.last_seen = now;
-        if !addresses.is_empty() {
-            entry.known.addresses = addresses;
-        }
+        entry.known.addresses = addresses;
         self.forget_one_too_many();
     }
 
     pub(crate) fn on_disconnected(&mut self, now: SystemTime, peer: &PeerId) {
-        if let Some(entry) = self.peers.get_mut(peer) {
+        let entry = self.peers.get_mut(peer);
+        if let Some(entry) = entry.filter(|entry| entry.is_connected) {
             entry.is_connected = false;
             entry.known.last_seen = now;
         }
@@ -218,10 +222,18 @@ mod tests {
         };
         assert_eq!(peers.list(at(25)), std::slice::from_ref(&now));
         peers.on_disconnected(at(30), &before.peer);
-        peers.on_connected(at(40), before.peer, Vec::new());
-        peers.on_disconnected(at(50), &before.peer);
-        let last_seen = at(50);
+        let last_seen = at(30);
         assert_eq!(peers.list(at(99)), [KnownPeer { last_seen, ..now }]);
+    }
+
+    #[test]
+    fn a_peer_that_comes_by_itself_gains_no_standing() {
+        let before = known(5, 10);
+        let mut peers = KnownPeers::new(vec![before.clone()]);
+        peers.on_connected(at(40), before.peer, Vec::new());
+        assert_eq!(peers.list(at(45)), std::slice::from_ref(&before));
+        peers.on_disconnected(at(50), &before.peer);
+        assert_eq!(peers.list(at(99)), [before]);
     }
 
     #[test]
@@ -233,6 +245,16 @@ mod tests {
         let mut peers = KnownPeers::new(vec![nowhere]);
         peers.on_connected(at(20), PeerId::random(), Vec::new());
         assert_eq!(peers.list(at(20)), []);
+    }
+
+    #[test]
+    fn an_address_that_hides_another_one_is_not_tried() {
+        let hidden = "/ip4/9.9.9.9/ip4/127.0.0.1/tcp/1".parse().unwrap();
+        let mut known = known(0, 10);
+        let good = known.addresses.clone();
+        known.addresses.push(hidden);
+        let mut peers = KnownPeers::new(vec![known]);
+        assert_eq!(peers.next().unwrap().addresses, good);
     }
 
     #[test]

@@ -12,6 +12,7 @@
 
 use libp2p::identity::Keypair;
 
+mod address;
 mod behaviour;
 #[cfg(feature = "webrtc")]
 mod certificate;

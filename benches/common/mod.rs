@@ -28,7 +28,18 @@ const MS_PER_TICK: f64 = 10.0;
 /// What takes longer has failed.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
-/// This program once more, in another role, until this is dropped.
+/// Makes a benchmark short: seconds, by which it shows that it runs, and no figure worth anything.
+pub const SHORT: &str = "--short";
+
+/// Returns what a benchmark does in full, or `short` if it was started with [`SHORT`].
+pub fn full_or<T>(short: T, full: T) -> T {
+    match std::env::args().any(|argument| argument == SHORT) {
+        true => short,
+        false => full,
+    }
+}
+
+/// This program once more, in another role, until this is dropped. It is as short as this one.
 pub struct Process {
     child: Child,
     input: ChildStdin,
@@ -39,6 +50,7 @@ impl Process {
     pub fn start(arguments: &[&str]) -> Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(arguments)
+            .args(full_or(Some(SHORT), None))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

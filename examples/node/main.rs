@@ -1,5 +1,7 @@
 //! A node for real use, one per process or machine: joins a network, finds peers until it has
 //! enough, and chats with all of them.
+// Others have a say in most of what is printed, so it goes through `terminal`.
+#![warn(clippy::print_stdout)]
 
 use std::{
     error::Error,
@@ -25,6 +27,9 @@ use pxp::{Config, IceServer, NetworkId, PxpEvent, View};
 use tokio::sync::mpsc;
 
 mod files;
+mod terminal;
+
+use terminal::{escaped, print_line};
 
 /// A peer-to-peer chat that needs no server, only one address of anybody who takes part.
 #[derive(Parser)]
@@ -82,14 +87,14 @@ struct Node {
 #[tokio::main]
 async fn main() {
     if let Err(error) = run(Options::parse()).await {
-        eprintln!("error: {error}");
+        eprintln!("error: {}", escaped(&error.to_string()));
         std::process::exit(1);
     }
 }
 
 async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut swarm = swarm(files::key(options.key.as_deref())?, &options).await?;
-    println!("this is {}", swarm.local_peer_id());
+    print_line(format_args!("this is {}", swarm.local_peer_id()));
     let default = LISTEN.iter().map(|address| address.parse());
     let listen = match options.listen.is_empty() {
         true => default.collect::<Result<_, _>>()?,
@@ -223,7 +228,10 @@ fn keep_peers(swarm: &Swarm<Node>, path: Option<&Path>) {
     if !peers.is_empty()
         && let Err(error) = files::keep_peers(path, &peers)
     {
-        println!("cannot keep peers in {}: {error}", path.display());
+        print_line(format_args!(
+            "cannot keep peers in {}: {error}",
+            path.display()
+        ));
     }
 }
 
@@ -252,10 +260,8 @@ fn say(swarm: &mut Swarm<Node>, line: &str) {
 fn on_event(swarm: &mut Swarm<Node>, event: SwarmEvent<NodeEvent>) {
     match event {
         SwarmEvent::NewListenAddr { address, .. } => {
-            println!(
-                "listening at {}",
-                address.with(Protocol::P2p(*swarm.local_peer_id()))
-            );
+            let address = address.with(Protocol::P2p(*swarm.local_peer_id()));
+            print_line(format_args!("listening at {address}"));
         }
         SwarmEvent::OutgoingConnectionError { error, .. } => print_dial_error(swarm, &error),
         SwarmEvent::Behaviour(NodeEvent::Pxp(event)) => print_event(swarm, event),
@@ -267,7 +273,7 @@ fn on_event(swarm: &mut Swarm<Node>, event: SwarmEvent<NodeEvent>) {
                 },
             ..
         })) => {
-            println!("{peer} says: {request}");
+            print_line(format_args!("{peer} says: {request}"));
             // The sender may be gone already.
             let _ = swarm.behaviour_mut().chat.send_response(channel, ());
         }
@@ -277,16 +283,21 @@ fn on_event(swarm: &mut Swarm<Node>, event: SwarmEvent<NodeEvent>) {
 
 fn print_dial_error(swarm: &Swarm<Node>, error: &DialError) {
     match error {
-        DialError::LocalPeerId { address } => println!("{address} is this node itself"),
+        DialError::LocalPeerId { address } => {
+            print_line(format_args!("{address} is this node itself"))
+        }
         DialError::Transport(errors) => {
             for (address, error) in errors {
                 match is_own(swarm, address) {
-                    true => println!("{address} is this node itself"),
-                    false => println!("cannot connect to {address}: {}", one_line(error)),
+                    true => print_line(format_args!("{address} is this node itself")),
+                    false => print_line(format_args!(
+                        "cannot connect to {address}: {}",
+                        one_line(error)
+                    )),
                 }
             }
         }
-        error => println!("cannot connect: {}", one_line(error)),
+        error => print_line(format_args!("cannot connect: {}", one_line(error))),
     }
 }
 
@@ -296,17 +307,23 @@ fn print_event(swarm: &Swarm<Node>, event: PxpEvent) {
         PxpEvent::Connected {
             peer, origin, via, ..
         } => {
-            println!("connected to {peer} ({origin:?}, {via:?}), {count} peers");
+            print_line(format_args!(
+                "connected to {peer} ({origin:?}, {via:?}), {count} peers"
+            ));
         }
-        PxpEvent::Disconnected { peer } => println!("disconnected from {peer}, {count} peers"),
-        PxpEvent::QueryFailed { error, .. } => println!("no new peer: {error}"),
+        PxpEvent::Disconnected { peer } => {
+            print_line(format_args!("disconnected from {peer}, {count} peers"))
+        }
+        PxpEvent::QueryFailed { error, .. } => print_line(format_args!("no new peer: {error}")),
         PxpEvent::LinkFailed {
             peer: Some(peer),
             error,
             ..
-        } => println!("{peer}: {error}"),
-        PxpEvent::NatMapping(mapping) => println!("this node's NAT has {mapping:?} mapping"),
-        event => println!("{event:?}"),
+        } => print_line(format_args!("{peer}: {error}")),
+        PxpEvent::NatMapping(mapping) => {
+            print_line(format_args!("this node's NAT has {mapping:?} mapping"))
+        }
+        event => print_line(format_args!("{event:?}")),
     }
 }
 
@@ -320,7 +337,7 @@ async fn close(mut swarm: Swarm<Node>) -> Result<(), Box<dyn Error>> {
         ) {}
     };
     let _ = tokio::time::timeout(Duration::from_secs(2), closed).await;
-    println!("closed");
+    print_line(format_args!("closed"));
     Ok(())
 }
 

@@ -5,50 +5,25 @@ use std::{collections::HashSet, net::IpAddr};
 
 use libp2p::{Multiaddr, PeerId, multiaddr::Protocol};
 
-use crate::{config::Limits, reach::Reach};
+use crate::{address::Location, config::Limits, reach::Reach};
 
-/// How far an address reaches that somebody gave us, or that we could give away; `None` if nowhere.
-/// A name may resolve to any address of a site.
-fn reach_of(address: &Multiaddr) -> Option<Reach> {
-    match address.iter().next()? {
-        Protocol::Ip4(ip) => Reach::of_ip(ip.into()),
-        Protocol::Ip6(ip) => Reach::of_ip(ip.into()),
-        Protocol::Memory(_) | Protocol::Unix(_) => Some(Reach::Machine),
-        Protocol::Dns(_) | Protocol::Dns4(_) | Protocol::Dns6(_) | Protocol::Dnsaddr(_) => {
-            Some(Reach::Site)
-        }
-        _ => None,
-    }
-}
-
-/// How near an introducer is that is reached at this address. A name proves nothing, a circuit
-/// tells where its relay is, a signaled connection may not know its way yet, and a stream of the
-/// caller may lead anywhere.
+/// Returns how near an introducer is that is reached at this address. A signaled connection may not know its way yet,
+/// and a stream of the caller may lead anywhere.
 pub(super) fn reach_of_introducer(address: &Multiaddr) -> Reach {
-    let reach = match address.iter().next() {
-        _ if is_circuit(address) => None,
-        Some(Protocol::Ip4(_) | Protocol::Ip6(_) | Protocol::Memory(_)) => reach_of(address),
-        _ => None,
-    };
+    let location = Location::of(address);
+    let reach = location.and_then(|location| location.proven_reach());
     reach.unwrap_or(Reach::Global)
 }
 
-/// Where the machine is that is reached at this address, or the last router before it. A name does
-/// not tell, and a circuit tells where its relay is.
+/// Returns the IP address of the machine that is reached at this address, or of the last router before it.
 pub(super) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
-    let ip: IpAddr = match address.iter().next()? {
-        Protocol::Ip4(ip) => ip.into(),
-        Protocol::Ip6(ip) => ip.into(),
-        _ => return None,
-    };
-    (!is_circuit(address)).then(|| ip.to_canonical())
+    Location::of(address)?.ip()
 }
 
-/// Whether `address` may be used through an introducer that is as near as this, so that nobody far
-/// away can aim us at our own machine or site. A signaled address is good for nobody who was not
-/// signaled to.
-fn permits(introducer: Reach, address: &Multiaddr) -> bool {
-    !has_signaling(address) && reach_of(address).is_some_and(|reach| reach >= introducer)
+/// Returns true if an address there may be used through an introducer that is as near as this, so that nobody far
+/// away can aim us at our own machine or site.
+fn permits(introducer: Reach, location: &Location) -> bool {
+    location.reach().is_some_and(|reach| reach >= introducer)
 }
 
 /// The addresses at which this node can be dialed.
@@ -66,13 +41,14 @@ impl OwnAddresses {
     /// first, which is the shortest way.
     pub(super) fn to_give(&self, introducer: Reach) -> Vec<Multiaddr> {
         let certhash = self.0.iter().find_map(certhash);
-        let mut addresses: Vec<_> = self
-            .0
-            .iter()
-            .filter(|address| permits(introducer, address))
-            .filter_map(|address| complete(address, certhash.as_ref()))
+        let addresses = self.0.iter();
+        let complete = addresses.filter_map(|address| complete(address, certhash.as_ref()));
+        let located = complete.filter_map(|address| Some((Location::of(&address)?, address)));
+        let mut located: Vec<_> = located
+            .filter(|(location, _)| location.is_dialable() && permits(introducer, location))
             .collect();
-        addresses.sort_by_key(|address| (rank(address), reach_of(address)));
+        located.sort_by_key(|(location, _)| (rank(location), location.reach()));
+        let mut addresses: Vec<_> = located.into_iter().map(|(_, address)| address).collect();
         let mut given = HashSet::new();
         addresses.retain(|address| given.insert(address.clone()));
         addresses.truncate(Limits::ADDRESSES);
@@ -93,13 +69,13 @@ impl OwnAddresses {
         peer: &PeerId,
         introducer: Reach,
     ) -> Vec<Multiaddr> {
-        let is_peers = |address: &Multiaddr| match address.iter().last() {
-            Some(Protocol::P2p(id)) => id == *peer,
-            _ => true,
+        let is_usable = |location: Location| {
+            let is_peers = location.peer().is_none_or(|named| named == *peer);
+            is_peers && location.is_dialable() && permits(introducer, &location)
         };
         addresses
             .into_iter()
-            .filter(|address| permits(introducer, address) && is_peers(address))
+            .filter(|address| Location::of(address).is_some_and(is_usable))
             .filter(|address| !self.contains(address))
             .take(Limits::ADDRESSES)
             .collect()
@@ -113,23 +89,15 @@ pub(super) fn is_webrtc(address: &Multiaddr) -> bool {
         .any(|part| matches!(part, Protocol::WebRTCDirect | Protocol::WebRTC))
 }
 
-fn has_signaling(address: &Multiaddr) -> bool {
-    address.iter().any(|part| part == Protocol::WebRTC)
-}
-
 /// Where `peer` is dialed once both sides' signals have met.
 pub(super) fn signaled(peer: PeerId) -> Multiaddr {
     Multiaddr::from(Protocol::WebRTC).with(Protocol::P2p(peer))
 }
 
-fn is_circuit(address: &Multiaddr) -> bool {
-    address.iter().any(|part| part == Protocol::P2pCircuit)
-}
-
-fn rank(address: &Multiaddr) -> u8 {
-    match address {
-        _ if is_circuit(address) => 2,
-        _ if is_webrtc(address) => 0,
+fn rank(location: &Location) -> u8 {
+    match location {
+        _ if location.is_circuit() => 2,
+        _ if location.is_webrtc() => 0,
         _ => 1,
     }
 }
@@ -153,11 +121,10 @@ fn without_peer(address: &Multiaddr) -> Multiaddr {
 /// before it has one.
 fn complete(address: &Multiaddr, ours: Option<&Protocol<'static>>) -> Option<Multiaddr> {
     let address = without_peer(address);
-    let is_complete = address.iter().last() != Some(Protocol::WebRTCDirect);
-    if is_complete {
-        return Some(address);
+    match Location::of(&address)?.lacks_certhash() {
+        true => Some(address.with(ours?.clone())),
+        false => Some(address),
     }
-    Some(address.with(ours?.clone()))
 }
 
 #[cfg(test)]
@@ -168,21 +135,6 @@ mod tests {
 
     fn addr(s: &str) -> Multiaddr {
         s.parse().unwrap()
-    }
-
-    #[test]
-    fn an_address_reaches_as_far_as_its_first_part_says() {
-        for (address, reach) in [
-            ("/ip4/127.0.0.1/tcp/1", Some(Reach::Machine)),
-            ("/ip6/fd00::1/tcp/1", Some(Reach::Site)),
-            ("/ip4/9.9.9.9/tcp/1", Some(Reach::Global)),
-            ("/ip4/0.0.0.0/tcp/1", None),
-            ("/memory/1", Some(Reach::Machine)),
-            ("/dns/localhost/tcp/1", Some(Reach::Site)),
-            ("/webrtc", None),
-        ] {
-            assert_eq!(reach_of(&addr(address)), reach, "{address}");
-        }
     }
 
     #[test]

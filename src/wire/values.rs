@@ -5,6 +5,7 @@ use libp2p::Multiaddr;
 
 use super::generated::Reason;
 use crate::{
+    address::is_dialable,
     config::Limits,
     error::{ProtocolError, Refusal},
 };
@@ -17,13 +18,14 @@ where
     T::try_from(bytes).map_err(|_| ProtocolError::Field(field))
 }
 
-/// The first few usable addresses. One that cannot be used, say of a protocol yet to be invented,
-/// must not hide the others.
+/// Returns the first few addresses that can be dialed. Another one, say of a protocol yet to be invented,
+/// must not hide them.
 pub(super) fn read_addresses(addresses: Vec<Vec<u8>>) -> Vec<Multiaddr> {
     addresses
         .into_iter()
         .filter(|bytes| may_travel(bytes))
         .filter_map(|bytes| Multiaddr::try_from(bytes).ok())
+        .filter(is_dialable)
         .take(Limits::ADDRESSES)
         .collect()
 }

@@ -12,8 +12,11 @@ mod application;
 mod bootstrap;
 #[cfg(feature = "webrtc")]
 mod examples;
+mod hidden;
 mod known;
 mod meet;
+#[cfg(feature = "webrtc")]
+mod node;
 mod refusals;
 mod relayed;
 mod streams;

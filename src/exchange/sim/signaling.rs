@@ -88,7 +88,9 @@ impl Sim {
             let is_ours = *node == dialer && setup.peer == to && words.next()? == "answer";
             let theirs = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
             let known = self.setups.get(&theirs)?;
-            let is_match = known.theirs.as_ref() == Some(&setup.ours) && peer(theirs.0) == to;
+            // A transport knows whom its own end means, not who made the description.
+            let is_meant = peer(theirs.0) == to || known.peer == to;
+            let is_match = known.theirs.as_ref() == Some(&setup.ours) && is_meant;
             (is_ours && is_match).then_some(((*node, *number), theirs))
         })?;
         let node = &self.nodes[theirs.0];

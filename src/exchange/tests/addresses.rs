@@ -5,8 +5,10 @@ use libp2p::Multiaddr;
 
 use super::*;
 use crate::{
+    config::Candidate,
     event::Via,
     exchange::{Established, Input, Output, Side},
+    signaling::{Command, Notice},
 };
 
 fn addr(s: &str) -> Multiaddr {
@@ -118,10 +120,10 @@ fn near_addresses_are_given_and_dialed_through_near_introducers_only() {
     ];
     let ours = [LOOPBACK, PRIVATE, GLOBAL];
     for (introducer, from) in [
-        ("/ip4/127.0.0.1/udp/9", 0),
-        ("/ip4/10.0.0.9/udp/9", 1),
-        ("/ip4/9.9.9.1/udp/9", 2),
-        ("/dns/localhost/udp/9", 2),
+        ("/ip4/127.0.0.1/tcp/9", 0),
+        ("/ip4/10.0.0.9/tcp/9", 1),
+        ("/ip4/9.9.9.1/tcp/9", 2),
+        ("/dns/localhost/tcp/9", 2),
         (CIRCUIT, 2),
     ] {
         let (given, dialed) = exchanged(introducer, &theirs);
@@ -141,7 +143,7 @@ fn near_addresses_are_given_and_dialed_through_near_introducers_only() {
 #[test]
 fn our_own_addresses_are_not_dialed_whatever_peer_they_are_said_to_be_of() {
     let disguised = format!("{GLOBAL}/p2p/{}", peer(2));
-    let (_, dialed) = exchanged("/ip4/9.9.9.1/udp/9", &[GLOBAL, &disguised, LOOPBACK]);
+    let (_, dialed) = exchanged("/ip4/9.9.9.1/tcp/9", &[GLOBAL, &disguised, LOOPBACK]);
     assert_eq!(dialed, []);
 }
 
@@ -152,6 +154,86 @@ fn at_most_four_addresses_of_an_answer_are_dialed() {
             .map(|n| format!("/ip4/9.9.8.{n}/tcp/1"))
             .collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
-        assert_eq!(exchanged("/ip4/9.9.9.1/udp/9", &many).1.len(), expected);
+        assert_eq!(exchanged("/ip4/9.9.9.1/tcp/9", &many).1.len(), expected);
+    }
+}
+
+/// Addresses that libp2p's transports take for others than their first part says.
+fn hidden() -> Vec<Multiaddr> {
+    [
+        "/ip4/9.9.9.9/ip4/127.0.0.1/tcp/6379",
+        "/ip4/9.9.9.9/dns4/localhost/tcp/80",
+        "/ip4/9.9.9.9/udp/1/ip4/10.0.0.1/tcp/22",
+        "/ip4/9.9.9.9/tcp/80/x-parity-ws/%2Fadmin",
+    ]
+    .map(addr)
+    .into()
+}
+
+#[test]
+fn no_hidden_address_is_dialed_on_the_word_of_an_introducer() {
+    let mut sim = Sim::new(1);
+    sim.add(config());
+    let vouched = || hidden().into_iter().skip(1).chain([addr(GLOBAL)]);
+    sim.add(
+        config()
+            .with_candidates(move |_: &_, _: &_, _| vec![Candidate::vouched(peer(99), vouched())]),
+    );
+    sim.connect(0, 1);
+    sim.nodes[0].dialed.clear();
+    sim.start_query(0);
+    sim.run(SECOND);
+    assert_eq!(sim.nodes[0].dialed, [[addr(GLOBAL)]]);
+}
+
+#[test]
+fn no_hidden_address_of_an_answer_is_dialed() {
+    let hidden = hidden().into_iter().map(|address| address.to_string());
+    let offered: Vec<_> = hidden.chain([GLOBAL.replace(".9/", ".8/")]).collect();
+    let offered: Vec<_> = offered.iter().map(String::as_str).collect();
+    let (_, dialed) = exchanged("/ip4/9.9.9.1/tcp/9", &offered);
+    assert_eq!(dialed, [addr("/ip4/9.9.9.8/tcp/1")]);
+}
+
+#[test]
+fn no_hidden_address_of_an_offer_is_dialed() {
+    for (addresses, dialed) in [
+        (hidden(), vec![]),
+        (vec![addr(GLOBAL)], vec![vec![addr(GLOBAL)]]),
+    ] {
+        let mut sim = Sim::with_nodes(1, 2);
+        sim.connect(0, 1);
+        sim.silence(0);
+        sim.tell(1, |core, now| {
+            core.handle(now, Input::Addresses(Vec::new()))
+        });
+        let sdp = String::new();
+        let content = SignalContent::Offer(Description { sdp, addresses });
+        let envelope = signed(&sim, 100, 1, 100, content);
+        let link = sim.between(0, 1);
+        sim.nodes[1].dialed.clear();
+        sim.say(0, link, signal(100, envelope));
+        sim.run(SECOND);
+        assert_eq!(sim.nodes[1].dialed, dialed);
+    }
+}
+
+#[test]
+fn a_peer_is_not_where_a_part_of_its_address_says() {
+    let mut sim = Sim::signaling(1, 2);
+    let port = 53.try_into().unwrap();
+    sim.notify(1, Notice::Serving { port });
+    sim.run(SECOND);
+    let connection = sim.connect(0, 1);
+    for (remote, asked) in [
+        ("/ip4/8.8.8.8/tcp/1", vec!["8.8.8.8:53".parse().unwrap()]),
+        ("/ip4/8.8.8.8/ip4/6.6.6.6/tcp/1", vec![]),
+    ] {
+        let remote = addr(remote);
+        sim.tell(0, |core, now| {
+            core.handle(now, Input::Moved { connection, remote });
+        });
+        let last = sim.nodes[0].commands.last();
+        assert_eq!(last, Some(&Command::StunNeighbors(asked)));
     }
 }

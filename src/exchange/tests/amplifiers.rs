@@ -177,7 +177,7 @@ fn a_node_without_addresses_dials_few_offerers_at_a_time_and_none_twice() {
 fn an_introducer_that_vouches_for_others_has_few_of_their_addresses_dialed_and_one_peers_at_a_time()
 {
     let vouched = |n: usize| {
-        let address = |k| format!("/ip4/9.8.{n}.{k}/udp/53/webrtc-direct").parse();
+        let address = |k| format!("/ip4/9.8.{n}.{k}/tcp/53").parse();
         Candidate::vouched(peer(100 + n), (0..100).map(|k| address(k).unwrap()))
     };
     let mut sim = Sim::new(1);

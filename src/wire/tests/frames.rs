@@ -182,7 +182,9 @@ fn an_address_that_is_too_long_does_not_travel() {
 
 /// An address of that many bytes.
 pub(super) fn dns_address(len: usize) -> Multiaddr {
-    let of = |name: usize| Multiaddr::empty().with(Protocol::Dns("x".repeat(name).into()));
+    let of = |name: usize| {
+        Multiaddr::from(Protocol::Dns("x".repeat(name).into())).with(Protocol::Tcp(1))
+    };
     let address = of(len - (of(200).len() - 200));
     assert_eq!(address.len(), len);
     address

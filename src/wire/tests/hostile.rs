@@ -218,9 +218,12 @@ fn of_many_candidates_the_first_8_are_kept() {
 
 #[test]
 fn bad_addresses_are_left_out_and_the_first_4_others_are_kept() {
-    let good = "/ip4/1.2.3.4/udp/5".parse::<Multiaddr>().unwrap();
+    let good = "/ip4/1.2.3.4/tcp/5".parse::<Multiaddr>().unwrap();
     let bytes = good.to_vec();
-    let bad = candidate(&[], &[&[0xff, 0xff, 0xff], &[], &bytes]);
+    let hidden = "/ip4/1.2.3.4/ip4/127.0.0.1/tcp/5"
+        .parse::<Multiaddr>()
+        .unwrap();
+    let bad = candidate(&[], &[&[0xff, 0xff, 0xff], &[], &hidden.to_vec(), &bytes]);
     assert_eq!(paths(vec![bad]), [Path::Vouched(vec![good.clone()])]);
     for count in [3, 4, 5] {
         let kept = paths(vec![candidate(&[], &vec![&*bytes; count])]);

@@ -98,7 +98,7 @@ pub(super) fn peer(rng: &mut StdRng) -> PeerId {
 pub(super) fn address(rng: &mut StdRng) -> Multiaddr {
     Multiaddr::empty()
         .with(Protocol::Ip4(rng.random::<[u8; 4]>().into()))
-        .with(Protocol::Udp(rng.random()))
+        .with(Protocol::Tcp(rng.random_range(1..=u16::MAX)))
         .with(Protocol::P2p(peer(rng)))
 }
 

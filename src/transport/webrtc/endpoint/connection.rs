@@ -241,7 +241,7 @@ impl Connection {
         }));
         match fed {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "a datagram was refused"),
+            Ok(Err(error)) => tracing::debug!(?error, "a datagram was refused"),
             Err(_) => self.on_panic(),
         }
     }
@@ -483,7 +483,8 @@ impl Connection {
         match catch_unwind(AssertUnwindSafe(|| action(rtc))) {
             Ok(Ok(result)) => Some(result),
             Ok(Err(error)) => {
-                tracing::debug!(peer = ?self.peer(), %error, "a connection failed");
+                // An error may quote the other side: as `Debug` it has no line break and no control character.
+                tracing::debug!(peer = ?self.peer(), ?error, "a connection failed");
                 self.finish(Closed::Protocol);
                 None
             }

@@ -35,6 +35,7 @@ mod neighbors;
 mod relays;
 mod streams;
 mod trust;
+mod unsealed;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
