@@ -7,6 +7,7 @@
 
 #[path = "../src"]
 mod source {
+    pub(crate) mod address;
     pub(crate) mod certificate;
     pub(crate) mod config;
     pub(crate) mod error;
@@ -46,7 +47,7 @@ use self::{
     common::{PATIENCE, Process, Result, full_or, median, milliseconds, quantile, report},
     floor::Floor,
     source::{
-        certificate, config, error, event, id, known, message, rate,
+        address, certificate, config, error, event, id, known, message, rate,
         reach::{self, Reach},
         route, signaling, transport,
     },

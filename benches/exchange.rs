@@ -5,6 +5,7 @@
 
 #[path = "../src"]
 mod source {
+    pub(crate) mod address;
     #[cfg(feature = "webrtc")]
     pub(crate) mod certificate;
     pub(crate) mod config;
@@ -34,6 +35,7 @@ use self::source::certificate;
 #[cfg(test)]
 use self::source::script;
 use self::source::{
+    address,
     config::{self, Config, Limits, Rate},
     error::{self, SignalError},
     event::{self, Via},

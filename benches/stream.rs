@@ -7,6 +7,7 @@
 
 #[path = "../src"]
 mod source {
+    pub(crate) mod address;
     pub(crate) mod certificate;
     pub(crate) mod config;
     pub(crate) mod error;
@@ -22,6 +23,8 @@ mod source {
     pub(crate) mod transport {
         pub(crate) mod webrtc {
             mod endpoint;
+            mod fingerprint;
+            mod framing;
             #[path = "../../../benches/stream/long_path.rs"]
             pub(crate) mod long_path;
         }
@@ -47,8 +50,8 @@ use self::source::script;
 use self::{
     common::{Process, Result, full_or, median, report},
     source::{
-        certificate, config, error, event, id, known, message, rate, reach, signaling, transport,
-        transport::webrtc::long_path,
+        address, certificate, config, error, event, id, known, message, rate, reach, signaling,
+        transport, transport::webrtc::long_path,
     },
 };
 

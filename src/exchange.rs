@@ -3,9 +3,9 @@
 //! nothing, so that the same code runs in a swarm and, thousandfold, in a simulation.
 //!
 //! Each table has one owner, a bound and an expiry: connections and their links ([`link`]), peers
-//! ([`roster`]), neighbours that answer STUN ([`neighbors`]), tokens and relayed sessions
-//! ([`introduce`]), requests that we have made in the name of others ([`walks`]), the peers that we chose
-//! ([`view`]), queries ([`query`]), offers that were answered ([`answer`]), and those that wait for their turn
+//! ([`roster`]), what is counted for each of them ([`allowance`]), neighbours that answer STUN ([`neighbors`]), tokens
+//! and relayed sessions ([`introduce`]), requests that we have made in the name of others ([`walks`]), the peers that
+//! we chose ([`view`]), queries ([`query`]), offers that were answered ([`answer`]), and those that wait for their turn
 //! ([`waiting`]). Queries and answers own what they have in common: negotiations ([`negotiation`]) and
 //! set-ups of signaled connections ([`setup`]).
 
@@ -23,7 +23,7 @@ use web_time::Instant;
 pub(crate) use self::link::Side;
 use self::{
     address::OwnAddresses,
-    allowance::Allowance,
+    allowance::{Allowance, Allowances},
     answer::Answers,
     lifecycle::End,
     link::{Link, Links, Live, State},
@@ -46,6 +46,7 @@ use crate::{
 };
 
 mod address;
+mod admission;
 mod allowance;
 mod answer;
 mod attempt;
@@ -174,6 +175,7 @@ pub(crate) struct Exchange {
     /// Dials of ours that are under way.
     dials: HashMap<ConnectionId, PeerId>,
     roster: Roster,
+    allowances: Allowances,
     neighbors: Neighbors,
     /// The sessions that we relay, each by its asker's leg.
     sessions: Expiries<(ConnectionId, SessionId)>,
@@ -225,6 +227,7 @@ impl Exchange {
             links: Links::default(),
             dials: HashMap::new(),
             roster: Roster::default(),
+            allowances: Allowances::default(),
             neighbors: Neighbors::default(),
             sessions: Expiries::default(),
             relayed: None,
@@ -279,6 +282,7 @@ impl Exchange {
             self.expire_walks(now);
             self.expire_answers(now);
             self.expire_offers(now);
+            self.allowances.expire(now);
             self.wake_expiries();
         }
     }
@@ -289,6 +293,7 @@ impl Exchange {
             self.sessions.next(),
             self.walks.next_expiry(),
             self.answers.next_expiry(),
+            self.allowances.next_expiry(),
         ];
         if let Some(next) = nexts.into_iter().flatten().min()
             && self.expiry_timer.is_none_or(|at| next < at)
@@ -425,11 +430,6 @@ impl Exchange {
         self.roster.len() >= self.limits.max_peers
     }
 
-    /// Whether all places are taken or kept for those who were told that they may come.
-    fn has_no_place(&self) -> bool {
-        self.roster.len() + self.answers.kept_places() >= self.limits.max_peers
-    }
-
     /// All connections, in an order that does not depend on a hasher.
     fn connections(&self) -> Vec<ConnectionId> {
         let mut connections: Vec<_> = self.links.keys().copied().collect();
@@ -455,7 +455,7 @@ impl Exchange {
     /// What the peer at the other end of a live link may still ask of us.
     fn allowance(&mut self, connection: ConnectionId) -> Option<&mut Allowance> {
         let link = self.links.get(&connection)?;
-        self.roster.allowance(&link.peer)
+        self.allowances.get_mut(&link.peer)
     }
 
     pub(crate) fn refused(&self, reason: Refusal) -> u64 {
@@ -495,7 +495,12 @@ impl Exchange {
         for peer in self.roster.peers() {
             assert!(self.roster.links(peer).len() <= Limits::LINKS);
         }
-        self.answers.assert_bounded();
+        assert!(self.allowances.gone() <= Limits::GONE_PEERS);
+        assert_eq!(
+            self.allowances.len(),
+            self.roster.len() + self.allowances.gone()
+        );
+        self.answers.assert_bounded(self.limits.max_peers);
         for live in self.links.values().filter_map(Link::live) {
             assert!(live.offered.len() <= Limits::TOKENS);
         }
@@ -505,7 +510,7 @@ impl Exchange {
     fn assert_empty(&self) {
         assert!(self.links.is_empty() && self.dials.is_empty() && self.roster.is_empty());
         assert!(self.outputs.is_empty() && self.next_deadline().is_none());
-        assert!(self.neighbors.is_empty() && self.walks.is_empty());
+        assert!(self.neighbors.is_empty() && self.walks.is_empty() && self.allowances.len() == 0);
         assert!(
             self.sessions.next().is_none() && self.queries.is_empty() && self.answers.is_empty()
         );

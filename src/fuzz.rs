@@ -7,7 +7,10 @@ use libp2p::identity::Keypair;
 
 pub use crate::exchange::fuzz::{core, cores};
 #[cfg(feature = "webrtc")]
-pub use crate::transport::fuzz::{association, setup, strangers};
+pub use crate::transport::{
+    fuzz::{association, setup, strangers},
+    stream_fuzz::streams,
+};
 use crate::{
     error::ProtocolError,
     message::{Envelope, Frame, Seal},
@@ -90,6 +93,16 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "webrtc")]
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+        #[test]
+        fn any_messages_are_a_stream_or_an_error(bytes in vec(any::<u8>(), 0..600)) {
+            super::streams(&bytes);
+        }
+    }
+
     /// Feeds a target what is kept for it.
     fn replay(target: &str, run: impl Fn(&[u8])) {
         let corpus = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -132,6 +145,12 @@ mod tests {
     #[test]
     fn strangers() {
         replay("strangers", super::strangers);
+    }
+
+    #[cfg(feature = "webrtc")]
+    #[test]
+    fn streams() {
+        replay("streams", super::streams);
     }
 
     #[test]

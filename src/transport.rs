@@ -32,7 +32,7 @@ mod stream;
 mod webrtc;
 
 #[cfg(all(feature = "webrtc", any(test, fuzzing)))]
-pub(crate) use self::webrtc::fuzz;
+pub(crate) use self::webrtc::{fuzz, stream_fuzz};
 
 type Output = (PeerId, StreamMuxerBox);
 type Connecting = BoxFuture<'static, io::Result<Output>>;

@@ -60,6 +60,11 @@ struct Pair {
 
 impl Pair {
     async fn new() -> Self {
+        Self::over("/ip4/127.0.0.1/tcp/0").await
+    }
+
+    /// Connected over the transport of this address.
+    async fn over(address: &str) -> Self {
         LazyLock::force(&LOG);
         let with_stream = |pxp| Application {
             pxp,
@@ -67,7 +72,7 @@ impl Pair {
         };
         let mut node = swarm(config(), with_stream).await;
         let mut remote = swarm(config(), |_| libp2p_stream::Behaviour::new()).await;
-        let address = listen(&mut node, "/ip4/127.0.0.1/tcp/0").await;
+        let address = listen(&mut node, address).await;
         let mut echoes = node.behaviour().stream.new_control().accept(ECHO).unwrap();
         let control = remote.behaviour().new_control();
         let ids = (*node.local_peer_id(), *remote.local_peer_id());
@@ -293,6 +298,25 @@ async fn a_second_hello_ends_the_link() {
     );
     assert!(matches!(pair.event().await, PxpEvent::Disconnected { .. }));
     pair.echoes().await;
+}
+
+#[cfg(feature = "webrtc")]
+#[tokio::test]
+async fn a_link_closed_without_a_word_leaves_its_webrtc_connection() {
+    let mut pair = Pair::over("/ip4/127.0.0.1/udp/0/webrtc-direct").await;
+    let mut echo = pair.open(ECHO).await;
+    let mut link = pair.link().await;
+    link.close().await.unwrap();
+    drop(link);
+    assert!(matches!(pair.event().await, PxpEvent::Disconnected { .. }));
+    // A stream of before goes on, and new ones can be opened.
+    echo.write_all(b"still here").await.unwrap();
+    echo.flush().await.unwrap();
+    let mut heard = [0; 10];
+    echo.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"still here");
+    pair.echoes().await;
+    pair.no_more_events();
 }
 
 #[tokio::test]

@@ -8,7 +8,10 @@ use std::{
 
 use libp2p::PeerId;
 
-use super::endpoint::{Endpoint, Event, Key, Read, Status, Write};
+use super::{
+    endpoint::{Endpoint, Event, Key, Status, Write},
+    framing::Read,
+};
 use crate::{
     reach::Reach,
     signaling::{Command, Notice, SetupId},
@@ -32,7 +35,7 @@ pub(crate) fn transfer(len: usize, delay: Duration) -> Option<Duration> {
             match sender.endpoint.write(now, writer, channel, &message) {
                 Write::Taken(len) => written += len,
                 Write::Blocked => break,
-                Write::Closed => return None,
+                Write::Failed(_) => return None,
             }
         }
         incoming = incoming.or_else(|| receiver.endpoint.accept(reader));
@@ -40,7 +43,7 @@ pub(crate) fn transfer(len: usize, delay: Duration) -> Option<Duration> {
             match receiver.endpoint.read(now, reader, channel, &mut buffer) {
                 Read::Bytes(len) => read += len,
                 Read::Blocked => break,
-                Read::Closed => return None,
+                Read::Ended | Read::Failed(_) => return None,
             }
         }
         path.step()?;

@@ -1,5 +1,3 @@
-mod dialed;
-
 use super::*;
 
 const CERTHASH: &str = "uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g";

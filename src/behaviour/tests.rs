@@ -28,6 +28,8 @@ use crate::{
     signaling::{Command, Notice},
 };
 
+mod dialed;
+
 type Output = (PeerId, StreamMuxerBox);
 
 /// Dials `/webrtc/p2p/<peer>` where the peer's description says.

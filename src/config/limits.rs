@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 /// How much others may ask of this node: every bound on what they can make it hold, do or send. Those that an
-/// application may want otherwise are set by methods, the others are constants. What is counted for a peer is
-/// counted anew when it comes back after its last link has ended.
+/// application may want otherwise are set by methods, the others are constants. What is counted for a peer is counted over
+/// all its links, and for [`Self::COUNT_TIME`] longer.
 #[must_use]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -26,9 +26,12 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// With this many peers, those counted who were told that they may come, the node is full: it
-    /// accepts no introductions, and refuses links that others open. Peers that it dials or finds
-    /// itself, and streams that it was given, are not limited. Default: 512, at 4 KiB each.
+    /// With this many peers the node is full: it accepts no introductions, and refuses links that others open. Peers that
+    /// it dials or finds itself, and streams that it was given, are not limited. Default: 512, at 4 KiB each.
+    ///
+    /// A peer that was told that it may come is expected for [`Self::INTRODUCTION_TIME`]. One introducer has as many
+    /// expected as there are places free, and all introducers together as many as there are places at all. With one more,
+    /// the oldest of whichever introducer has the most is forgotten. Others that come first get the place all the same.
     pub fn with_max_peers(mut self, peers: usize) -> Self {
         self.max_peers = peers;
         self
@@ -87,7 +90,7 @@ impl Limits {
     /// this leaves room, and is what a remote can make us hold for one link. A longer one ends the link.
     pub const FRAME_LEN: usize = 16 * 1024;
 
-    /// How many frames one link may bring: a crowd of 64 introductions through it at once, each with a dozen
+    /// How many frames one peer may bring: a crowd of 64 introductions through it at once, each with a dozen
     /// signals, stays below it. More end the link.
     pub const FRAMES: Rate = Rate::new(1024, 512);
 
@@ -104,6 +107,14 @@ impl Limits {
 
     /// How long a link that ends may take to send its last frames: a few round trips of a slow path.
     pub const FAREWELL_TIME: Duration = Duration::from_secs(1);
+
+    /// How long the counts of a peer are kept after its last link has ended, so that it gains nothing by coming back: 15
+    /// times as long as its slowest bucket takes to fill by default.
+    pub const COUNT_TIME: Duration = Duration::from_secs(60);
+
+    /// How many peers that have left are counted for, at 300 bytes each: twice as many as there are peers by default. The
+    /// one that left first is forgotten first. To have one forgotten takes as many others, each of which had as much.
+    pub const GONE_PEERS: usize = 1024;
 }
 
 /// # Of what an introducer does for others
@@ -125,7 +136,7 @@ impl Limits {
 
     /// How many sessions are relayed within [`Self::SESSION_TIME`], for each peer that there may be
     /// ([`Self::with_max_peers`]): every second one may well be asking, and be introduced to its six at once. More
-    /// are refused. Those of one link, or of a pair of peers, are as many as [`Self::with_introductions`] lets begin
+    /// are refused. One asker has at most as many as are left for others, and as [`Self::with_introductions`] lets begin
     /// within that time, 304 by default.
     pub const SESSIONS_PER_PEER: usize = 8;
 
@@ -137,7 +148,7 @@ impl Limits {
     /// refused.
     pub const SESSION_SIGNALS: u32 = 32;
 
-    /// How many signals we pass on over one link: half of what it may take for a flood, so that nobody can make it
+    /// How many signals we pass on to one peer: half of what it may take for a flood, so that nobody can make it
     /// think that we flood it, and fewer at once than may wait for it. More are refused.
     pub const SIGNALS: Rate = Rate::new(192, 256);
 
@@ -148,11 +159,11 @@ impl Limits {
     /// The longest walk that can be asked for, in hops.
     pub const HOPS: u8 = 3;
 
-    /// How many walks of one link may be under way, each a request that we make of a neighbour. Who asks for more is
+    /// How many walks of one peer may be under way, each a request that we make of a neighbour. Who asks for more is
     /// told of our own peers.
     pub const WALKS: usize = 8;
 
-    /// How many walks of all links together may be under way.
+    /// How many walks of all peers together may be under way.
     pub const ALL_WALKS: usize = 256;
 
     /// How long a neighbour may take in a walk. The asker waits a little longer, and is told of our own peers then.
@@ -184,15 +195,18 @@ impl Limits {
     /// How long an offer is remembered, so that nobody can play it again.
     pub const REPLAY_TIME: Duration = Duration::from_secs(60);
 
-    /// How many offers are remembered, which takes 2 MiB and 32 peers that bring as many as they may. More within that
-    /// time are refused: to forget one would open it to replay.
+    /// How many offers are remembered, which takes 2 MiB and 32 peers that bring as many as they may within that time. With
+    /// one more, the oldest is forgotten: to refuse it would let a few peers keep out whom all others bring.
     pub const REPLAYS: usize = 32 * 1024;
 
     /// How long a place is kept for an offerer that was answered: longer than any dial of its.
     pub const INTRODUCTION_TIME: Duration = Duration::from_secs(25);
 
-    /// How many dials to offerers may be under way.
+    /// How many dials to offerers may be under way whom one peer has brought. More are refused.
     pub const DIALS_BACK: usize = 8;
+
+    /// How many dials to offerers may be under way in all. One introducer has at most as many as are left for others.
+    pub const ALL_DIALS_BACK: usize = 4 * Self::DIALS_BACK;
 }
 
 /// # Of a connection in set-up
@@ -315,8 +329,12 @@ impl Limits {
     pub const BACKLOG: usize = 1024;
 
     /// How many bytes may be written that the other side has not acknowledged: this fills a path of 10 MiB/s at 100 ms.
-    /// A short one gets an eighth of it. Who writes more has to wait.
+    /// A short one gets a sixteenth of it, which is what a browser's socket holds. Who writes more has to wait.
     pub const UNACKNOWLEDGED: usize = 1024 * 1024;
+
+    /// The time that the other side has to acknowledge the end of a stream, and then to close the data channel of one that
+    /// we have dropped: a round trip, and what a busy end takes to get to it. Then both are taken as done.
+    pub const STREAM_CLOSE_TIME: Duration = Duration::from_secs(5);
 
     /// How long what was written may take to arrive when a connection is to be closed. The rest is lost.
     pub const CLOSE_TIME: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
 //! The candidate: checks an offer, answers it, and remembers whom it told that it may come.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use web_time::Instant;
@@ -9,7 +9,7 @@ use super::{
     Exchange, Output, attempt::Glare, negotiation::Negotiation, timer::Expiries, waiting::Waiting,
 };
 use crate::{
-    config::{Incoming, Limits},
+    config::Limits,
     error::{Refusal, SignalError},
     event::Via,
     id::{ExchangeId, NetworkId, NetworkTag, SessionId},
@@ -24,8 +24,8 @@ pub(super) struct Answers {
     introduced: HashMap<PeerId, Introduction>,
     /// Whose offer came in which session of which link, for each of them.
     sessions: HashMap<(ConnectionId, SessionId), PeerId>,
-    /// How many of them keep a place.
-    kept_places: usize,
+    /// How many of them are charged to each introducer. None is 0.
+    shares: HashMap<Option<PeerId>, usize>,
     introductions: Expiries<PeerId>,
     pub(super) waiting: Waiting,
     /// Who has brought somebody whose set-up is over, so that another may begin.
@@ -40,9 +40,10 @@ pub(super) struct Answers {
 #[derive(Debug)]
 struct Introduction {
     by: PeerId,
+    /// The introducer in whose share it counts. Those of all that have left count as one's, `None`, so that nobody has
+    /// more by coming back, or as somebody new.
+    charged_to: Option<PeerId>,
     until: Instant,
-    /// Not if it was a peer already.
-    keeps_place: bool,
     negotiation: Negotiation,
     /// What the transport is to abandon unless the peer comes by it.
     setup: Option<SetupId>,
@@ -55,6 +56,11 @@ struct Introduction {
 }
 
 impl Answers {
+    /// Returns how many peers are expected.
+    pub(super) fn len(&self) -> usize {
+        self.introduced.len()
+    }
+
     pub(super) fn contains(&self, peer: &PeerId) -> bool {
         self.introduced.contains_key(peer)
     }
@@ -65,6 +71,11 @@ impl Answers {
         Some(&introduction.addresses)
     }
 
+    /// The introducer of a peer in whose share it counts.
+    pub(super) fn introducer(&self, peer: &PeerId) -> Option<&PeerId> {
+        self.introduced.get(peer)?.charged_to.as_ref()
+    }
+
     /// Until when an introduced peer may come.
     pub(super) fn expected_until(&self, peer: &PeerId) -> Option<Instant> {
         self.introduced
@@ -72,9 +83,21 @@ impl Answers {
             .map(|introduction| introduction.until)
     }
 
-    /// How many places are kept for those who have not come yet.
-    pub(super) fn kept_places(&self) -> usize {
-        self.kept_places
+    /// Returns how many others than `peer` are expected by the word of `introducer`.
+    pub(super) fn expected_by(&self, introducer: &PeerId, peer: &PeerId) -> usize {
+        let all = self.shares.get(&Some(*introducer)).copied();
+        let is_one_of_them = self.introducer(peer) == Some(introducer);
+        let all = all.unwrap_or_default();
+        all.saturating_sub(usize::from(is_one_of_them))
+    }
+
+    /// Returns the oldest introduction of whoever has the most, if there is any.
+    pub(super) fn oldest_of_most(&self) -> Option<PeerId> {
+        let most = self.shares.values().max();
+        let of_most = self.introduced.iter();
+        let of_most = of_most.filter(|(_, it)| self.shares.get(&it.charged_to) == most);
+        let oldest = of_most.min_by_key(|(peer, it)| (it.until, **peer))?;
+        Some(*oldest.0)
     }
 
     fn keep_place(&mut self, introduction: Introduction) {
@@ -85,24 +108,21 @@ impl Answers {
             ..
         } = introduction.negotiation;
         self.sessions.insert((link, session), peer);
-        self.kept_places += usize::from(introduction.keeps_place);
         self.introductions.push(introduction.until, peer);
+        *self.shares.entry(introduction.charged_to).or_default() += 1;
         self.introduced.insert(peer, introduction);
-    }
-
-    /// A peer that may come once more has left: it is to find its place again, and nobody else another.
-    pub(super) fn on_peer_gone(&mut self, peer: &PeerId) {
-        if let Some(introduction) = self.introduced.get_mut(peer) {
-            let keeps_place = std::mem::replace(&mut introduction.keeps_place, true);
-            self.kept_places += usize::from(!keeps_place);
-        }
     }
 
     fn forget(&mut self, peer: &PeerId) -> Option<Introduction> {
         let introduction = self.introduced.remove(peer)?;
         let Negotiation { link, session, .. } = introduction.negotiation;
         self.sessions.remove(&(link, session));
-        self.kept_places -= usize::from(introduction.keeps_place);
+        if let Entry::Occupied(mut share) = self.shares.entry(introduction.charged_to) {
+            *share.get_mut() -= 1;
+            if *share.get() == 0 {
+                share.remove();
+            }
+        }
         Some(introduction)
     }
 
@@ -130,7 +150,7 @@ impl Answers {
     pub(super) fn take_setup(&mut self, peer: &PeerId) -> Option<SetupId> {
         let introduction = self.introduced.get_mut(peer)?;
         let setup = introduction.setup.take()?;
-        self.freed.push(introduction.by);
+        self.freed.extend(introduction.charged_to);
         Some(setup)
     }
 
@@ -150,36 +170,53 @@ impl Answers {
                     .take_if(|until| *until <= now)
                     .is_some()
             {
-                let by = introduction.by;
-                self.freed.push(by);
+                let introducer = introduction.charged_to;
+                self.freed.extend(introducer);
             }
         }
     }
 
     /// Whether one more set-up may begin with somebody whom `introducer` brings.
     pub(super) fn may_begin(&self, introducer: &PeerId) -> bool {
-        let setups = self.setups_by(introducer);
+        let setups = self.setups_by(Some(introducer));
         let counted = setups.filter(|it| it.patience.is_some());
         counted.count() < Limits::SETUPS_PER_INTRODUCER
     }
 
     /// One more begins: the oldest that is late gives way to it, if one has to.
     fn make_way(&mut self, introducer: &PeerId) -> Option<SetupId> {
-        if self.setups_by(introducer).count() < Limits::SETUPS_PER_INTRODUCER {
+        let setups = || self.setups_by(Some(introducer));
+        if setups().count() < Limits::SETUPS_PER_INTRODUCER {
             return None;
         }
-        let late = self
-            .setups_by(introducer)
-            .filter(|it| it.patience.is_none());
+        let late = setups().filter(|it| it.patience.is_none());
         let late = late.filter_map(|it| it.setup);
         let oldest = late.min_by_key(|setup| setup.number)?;
         self.take_setup(&oldest.peer)
     }
 
+    /// An introducer has left. Returns a set-up that gives way, for as long as there are more of such introducers than one
+    /// may have.
+    pub(super) fn disown(&mut self, introducer: &PeerId) -> impl Iterator<Item = SetupId> {
+        if let Some(share) = self.shares.remove(&Some(*introducer)) {
+            *self.shares.entry(None).or_default() += share;
+            for introduction in self.introduced.values_mut() {
+                introduction.charged_to.take_if(|it| it == introducer);
+            }
+        }
+        std::iter::from_fn(|| {
+            let setups = || self.setups_by(None).filter_map(|it| it.setup);
+            let is_full = setups().count() > Limits::SETUPS_PER_INTRODUCER;
+            let oldest = setups().min_by_key(|setup| setup.number);
+            let oldest = oldest.filter(|_| is_full)?;
+            self.take_setup(&oldest.peer)
+        })
+    }
+
     /// With whom `introducer` has brought set-ups are under way.
-    fn setups_by(&self, introducer: &PeerId) -> impl Iterator<Item = &Introduction> {
+    fn setups_by(&self, introducer: Option<&PeerId>) -> impl Iterator<Item = &Introduction> {
         let all = self.introduced.values();
-        all.filter(move |it| it.setup.is_some() && it.by == *introducer)
+        all.filter(move |it| it.setup.is_some() && it.charged_to.as_ref() == introducer)
     }
 
     pub(super) fn next_expiry(&self) -> Option<Instant> {
@@ -194,12 +231,14 @@ impl Answers {
 
     /// There is no more than there may be, and nobody waits for nothing.
     #[cfg(any(test, fuzzing))]
-    pub(super) fn assert_bounded(&self) {
+    pub(super) fn assert_bounded(&self, max_peers: usize) {
+        assert!(self.introduced.len() <= max_peers.max(1));
+        assert_eq!(self.shares.values().sum::<usize>(), self.introduced.len());
         for (introducer, len) in self.waiting.by_introducer() {
             assert!(len <= Limits::WAITING_OFFERS && !self.may_begin(introducer));
         }
         for introduction in self.introduced.values() {
-            let setups = self.setups_by(&introduction.by);
+            let setups = self.setups_by(introduction.charged_to.as_ref());
             assert!(setups.count() <= Limits::SETUPS_PER_INTRODUCER);
         }
         assert!(self.freed.is_empty() && self.seen.len() <= Limits::REPLAYS);
@@ -209,7 +248,7 @@ impl Answers {
     pub(super) fn is_empty(&self) -> bool {
         self.introduced.is_empty()
             && self.sessions.is_empty()
-            && self.kept_places == 0
+            && self.shares.is_empty()
             && self.waiting.is_empty()
             && self.freed.is_empty()
             && self.seen.is_empty()
@@ -241,13 +280,11 @@ impl Exchange {
         let network = self
             .check_offer(&peer, body.exchange, body.network)
             .map_err(|_| Refusal::BadSignal)?;
-        if !self.remember(now, body.exchange) {
-            return Err(Refusal::Busy);
-        }
+        self.remember(now, body.exchange);
         let admitted = match self.settle_glare(now, &peer) {
             Glare::OursStands => return Ok(()),
             Glare::OursYields => Ok(()),
-            Glare::None => self.admit(&peer),
+            Glare::None => self.admit(now, &peer, from),
         };
         let mut negotiation = Negotiation::new(peer, from, signal.session, body.exchange, network);
         let answer = admitted.and_then(|()| self.accept_offer(now, &negotiation, offer));
@@ -304,10 +341,10 @@ impl Exchange {
         let addresses = offer.addresses;
         let answer = match is_signaled {
             true => None,
-            false => Some(self.answer(&peer, None, addresses.clone(), reach)?),
+            false => Some(self.answer(&peer, &by, None, addresses.clone(), reach)?),
         };
-        let is_new = !self.roster.contains(&peer) && !self.answers.contains(&peer);
         self.end_introduction(&peer);
+        self.make_room();
         let setup = is_signaled.then(|| self.new_setup(peer));
         if is_signaled {
             let unused = self.answers.make_way(&by);
@@ -315,8 +352,8 @@ impl Exchange {
         }
         self.answers.keep_place(Introduction {
             by,
+            charged_to: Some(by),
             until: now + Limits::INTRODUCTION_TIME,
-            keeps_place: !self.roster.contains(&peer),
             negotiation: negotiation.clone(),
             setup,
             patience: Some(now),
@@ -324,9 +361,6 @@ impl Exchange {
             is_unanswered: is_signaled,
         });
         self.wake_expiries();
-        if let Some(view) = self.view.as_mut().filter(|_| is_new) {
-            view.on_introduced(now);
-        }
         if let Some(setup) = setup {
             let sdp = offer.sdp;
             self.signaling(Command::Answer { setup, reach, sdp });
@@ -350,6 +384,7 @@ impl Exchange {
         let offered = introduction.addresses.clone();
         let (peer, negotiation) = (setup.peer, &introduction.negotiation);
         let (link, session) = (negotiation.link, negotiation.session);
+        let by = introduction.by;
         match sdp {
             Some(_) => self.on_progress(now, setup),
             None => drop(self.answers.take_setup(&peer)),
@@ -358,7 +393,7 @@ impl Exchange {
             self.end_introduction(&peer);
             return;
         };
-        let answer = self.answer(&peer, sdp, offered, reach);
+        let answer = self.answer(&peer, &by, sdp, offered, reach);
         let is_refused = answer.is_err();
         let content = self.verdict(answer);
         let introduction = self.answers.introduced.get_mut(&peer);
@@ -387,13 +422,14 @@ impl Exchange {
     fn answer(
         &mut self,
         peer: &PeerId,
+        by: &PeerId,
         sdp: Option<String>,
         offered: Vec<Multiaddr>,
         reach: Reach,
     ) -> Result<Description, Refusal> {
         let addresses = self.addresses.to_give(reach);
         if sdp.is_none() && addresses.is_empty() {
-            self.dial_back(peer, offered, reach)?;
+            self.dial_back(peer, by, offered, reach)?;
         }
         let sdp = sdp.unwrap_or_default();
         Ok(Description { sdp, addresses })
@@ -433,9 +469,6 @@ impl Exchange {
     pub(super) fn end_introduction(&mut self, peer: &PeerId) -> Option<PeerId> {
         let unused = self.answers.take_setup(peer);
         let introduction = self.answers.forget(peer)?;
-        if let Some(view) = &mut self.view {
-            view.on_introduction_over();
-        }
         self.abandon(unused);
         Some(introduction.by)
     }
@@ -458,6 +491,7 @@ impl Exchange {
     fn dial_back(
         &mut self,
         peer: &PeerId,
+        by: &PeerId,
         offered: Vec<Multiaddr>,
         reach: Reach,
     ) -> Result<(), Refusal> {
@@ -465,12 +499,15 @@ impl Exchange {
         if addresses.is_empty() {
             return Ok(());
         }
-        let dials_back = self
-            .dials
-            .values()
-            .filter(|peer| self.queries.attempting(peer).is_none());
+        let dials = self.dials.values();
+        let dials_back = dials.filter(|peer| self.queries.attempting(peer).is_none());
+        let dials_back: Vec<_> = dials_back.collect();
+        let is_by = |peer: &&&PeerId| self.answers.introducer(peer) == Some(by);
+        let of_introducer = dials_back.iter().filter(is_by).count();
+        // As many as one introducer has are left for others.
         if self.dials.values().any(|dialed| dialed == peer)
-            || dials_back.count() >= Limits::DIALS_BACK
+            || of_introducer >= Limits::DIALS_BACK
+            || of_introducer + dials_back.len() >= Limits::ALL_DIALS_BACK
         {
             return Err(Refusal::Busy);
         }
@@ -479,28 +516,17 @@ impl Exchange {
         Ok(())
     }
 
-    /// Whether a stranger may come.
-    fn admit(&self, peer: &PeerId) -> Result<(), Refusal> {
-        let is_known = self.roster.contains(peer) || self.answers.contains(peer);
-        if self.incoming == Incoming::Refuse {
-            Err(Refusal::NotAccepting)
-        } else if !is_known && (self.has_no_place() || !self.has_room_in_view()) {
-            Err(Refusal::Full)
-        } else {
-            Ok(())
+    /// Remembers an exchange. If there are too many, forgets the oldest: to refuse offers for it would let a few keep out
+    /// all others.
+    fn remember(&mut self, now: Instant, exchange: ExchangeId) {
+        let answers = &mut self.answers;
+        if answers.seen.len() >= Limits::REPLAYS
+            && let Some(oldest) = answers.replays.pop_first()
+        {
+            answers.seen.remove(&oldest);
         }
-    }
-
-    /// Remembers an exchange; `false` if too many are remembered already.
-    fn remember(&mut self, now: Instant, exchange: ExchangeId) -> bool {
-        let has_room = self.answers.seen.len() < Limits::REPLAYS;
-        if has_room {
-            self.answers.seen.insert(exchange);
-            self.answers
-                .replays
-                .push(now + Limits::REPLAY_TIME, exchange);
-            self.wake_expiries();
-        }
-        has_room
+        answers.seen.insert(exchange);
+        answers.replays.push(now + Limits::REPLAY_TIME, exchange);
+        self.wake_expiries();
     }
 }

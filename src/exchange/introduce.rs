@@ -7,7 +7,7 @@ use libp2p::{Multiaddr, PeerId, swarm::ConnectionId};
 use rand::RngExt;
 use web_time::Instant;
 
-use super::{Exchange, link::Link};
+use super::{Exchange, allowance::Allowance};
 use crate::{
     config::Limits,
     error::Refusal,
@@ -232,12 +232,12 @@ impl Exchange {
         session: SessionId,
         signal: Signal,
     ) {
-        if self.sessions.len() >= self.limits.max_sessions() {
-            return self.refuse_session(asker, signal.session, Refusal::Busy);
-        }
+        let free = self.limits.max_sessions();
+        let free = free.saturating_sub(self.sessions.len());
         let rate = self.limits.introductions;
-        let asks = self.allowance(asker);
-        if !asks.is_some_and(|peer| peer.asked.take(rate, now)) {
+        // As many as one asker has are left for others.
+        let may_ask = |peer: &mut Allowance| peer.sessions < free && peer.asked.take(rate, now);
+        if !self.allowance(asker).is_some_and(may_ask) {
             return self.refuse_session(asker, signal.session, Refusal::Busy);
         }
         // Who hands out the same token twice has it used once.
@@ -266,6 +266,9 @@ impl Exchange {
         if let Some(live) = self.live_mut(asker) {
             live.legs.insert(signal.session, forth);
         }
+        if let Some(allowance) = self.allowance(asker) {
+            allowance.sessions += 1;
+        }
         self.sessions
             .push(now + Limits::SESSION_TIME, (asker, signal.session));
         self.wake_expiries();
@@ -273,11 +276,9 @@ impl Exchange {
     }
 
     fn may_relay(&mut self, now: Instant, to: ConnectionId, signal: &Signal) -> bool {
-        let (live, weight) = (
-            self.links.get_mut(&to).and_then(Link::live_mut),
-            signal.weight(),
-        );
-        live.is_some_and(|live| live.relayed.take_n(Limits::SIGNALS, now, weight))
+        let weight = signal.weight();
+        let receives = self.allowance(to);
+        receives.is_some_and(|peer| peer.relayed.take_n(Limits::SIGNALS, now, weight))
             && self
                 .relayed
                 .get_or_insert_with(|| Bucket::full(Limits::ALL_SIGNALS, now))
@@ -314,6 +315,16 @@ impl Exchange {
         }
     }
 
+    /// A link has ended: the sessions that its peer has opened over it count no more.
+    pub(super) fn forget_sessions(&mut self, peer: &PeerId, link: ConnectionId) {
+        let before = self.sessions.len();
+        self.sessions.retain(|(asker, _)| *asker != link);
+        let ended = before - self.sessions.len();
+        if let Some(allowance) = self.allowances.get_mut(peer) {
+            allowance.sessions = allowance.sessions.saturating_sub(ended);
+        }
+    }
+
     /// Forgets the far end of a leg, and tells it why.
     fn end_leg(&mut self, leg: &Leg, reason: Refusal) {
         if let Some(live) = self.live_mut(leg.link)
@@ -325,6 +336,9 @@ impl Exchange {
 
     pub(super) fn expire_sessions(&mut self, now: Instant) {
         while let Some((asker, session)) = self.sessions.pop(now) {
+            if let Some(allowance) = self.allowance(asker) {
+                allowance.sessions = allowance.sessions.saturating_sub(1);
+            }
             let leg = self
                 .live_mut(asker)
                 .and_then(|live| live.legs.remove(&session));

@@ -8,21 +8,19 @@ use web_time::Instant;
 use super::{
     Established, Exchange, Output, Phase, Side,
     address::{ip_of, is_webrtc, reach_of_introducer},
-    allowance::Allowance,
     link::{Link, Live, Purpose, State, tags},
-    view::View,
 };
 use crate::{
     config::Limits,
     error::{LinkError, ProtocolError, Refusal},
     event::{Origin, PxpEvent, Via},
-    message::{Frame, Hello, Refuse, Subject},
+    message::{Frame, Hello, Refuse, Subject, weight},
 };
 
 /// How a link ends.
 #[derive(Debug)]
 pub(super) enum End {
-    /// The remote ended it without a word, as a connection does that is being closed.
+    /// The remote ended it without a word. Other protocols may still use the connection.
     Eof,
     /// One side said that it wants no more of it, or its connection is gone already.
     Announced,
@@ -91,6 +89,7 @@ impl Exchange {
             } else {
                 Purpose::Shared
             },
+            is_chosen: side == Side::Dialer && !self.answers.contains(&peer),
             reach: reach_of_introducer(&remote).min(self.reach),
             ip: ip_of(&remote),
             is_webrtc: is_webrtc(&remote),
@@ -141,22 +140,10 @@ impl Exchange {
         }
         if self.is_closed() {
             self.refuse_link(now, connection, Refusal::Closing, End::Announced);
-        } else if self.is_one_too_many(link) {
+        } else if self.is_one_too_many(now, link) {
             self.refuse_link(now, connection, Refusal::Full, LinkError::Full.into());
         } else {
             self.greet(now, connection);
-        }
-    }
-
-    /// Whether a stranger comes uninvited while we are full, or a peer has links enough.
-    fn is_one_too_many(&self, link: &Link) -> bool {
-        let is_uninvited = link.side == Side::Listener && link.purpose == Purpose::Shared;
-        match self.roster.links(&link.peer).len() {
-            0 => {
-                is_uninvited
-                    && (self.has_no_place() || self.view.as_ref().is_some_and(View::is_full))
-            }
-            links => links >= Limits::LINKS,
         }
     }
 
@@ -235,14 +222,30 @@ impl Exchange {
                 Ok(())
             }
             (State::Greeting { .. }, _) => Err(ProtocolError::NoHello),
-            (State::Live(live), frame) => live.receive(now, len).and_then(|()| {
-                self.wake_link(connection);
-                self.on_live_frame(now, connection, frame)
-            }),
+            (State::Live(live), frame) => {
+                live.receive(now);
+                self.count_frame(now, connection, len).and_then(|()| {
+                    self.wake_link(connection);
+                    self.on_live_frame(now, connection, frame)
+                })
+            }
         };
         if let Err(error) = result {
             let error = LinkError::from(error);
             self.refuse_link(now, connection, Refusal::Protocol, error.into());
+        }
+    }
+
+    fn count_frame(
+        &mut self,
+        now: Instant,
+        connection: ConnectionId,
+        len: usize,
+    ) -> Result<(), ProtocolError> {
+        let allowance = self.allowance(connection);
+        match allowance.is_some_and(|it| it.frames.take_n(Limits::FRAMES, now, weight(len))) {
+            true => Ok(()),
+            false => Err(ProtocolError::Flood),
         }
     }
 
@@ -270,7 +273,7 @@ impl Exchange {
         if self
             .links
             .get(&connection)
-            .is_some_and(|link| self.is_one_too_many(link))
+            .is_some_and(|link| self.is_one_too_many(now, link))
         {
             return self.refuse_link(now, connection, Refusal::Full, LinkError::Full.into());
         }
@@ -296,11 +299,11 @@ impl Exchange {
         live.update_due = live.announced != self.networks || told_accepting != is_accepting;
         link.state = State::Live(Box::new(live));
         self.neighbors.on_moved(connection, None, link.stun());
-        let allowance = Allowance::full(&self.limits, now);
-        let is_first = self.roster.add(peer, connection, allowance);
+        let is_first = self.roster.add(peer, connection);
         self.place(&peer);
         self.wake_link(connection);
         if is_first {
+            self.allowances.hold(now, peer, &self.limits);
             self.on_peer_connected(now, peer, connection);
         }
         if let Some(view) = &mut self.view {
@@ -321,6 +324,7 @@ impl Exchange {
             .cloned()
             .collect();
         let addresses = self.addresses_of_attempt(&peer);
+        let is_introduced = self.is_introduced(link);
         let introducer = self.end_introduction_by(&peer, via);
         let origin = match (self.end_found(&peer, &networks), introducer, side) {
             (Some(found), ..) => found,
@@ -339,6 +343,9 @@ impl Exchange {
                 origin => origin,
             };
             let addresses = link.dialed.take().into_iter().chain(addresses).collect();
+            if is_introduced && matches!(origin, Origin::Accepted | Origin::Introduced { .. }) {
+                view.on_arrival(now);
+            }
             view.on_connected(now, peer, origin, link.ip, addresses);
         }
         self.event(PxpEvent::Connected {
@@ -404,7 +411,7 @@ impl Exchange {
         };
         let peer = link.peer;
         let is_ours = link.purpose == Purpose::Exchange;
-        let is_vanished = matches!(end, End::Eof | End::Failed(LinkError::Silent));
+        let is_vanished = matches!(end, End::Failed(LinkError::Silent));
         let error = match (&link.state, end) {
             (State::Ending { .. } | State::Ended, _) => return false,
             (State::Greeting { .. }, End::Eof) => Some(LinkError::NoHello),
@@ -449,9 +456,12 @@ impl Exchange {
         let is_last = self.roster.remove(&peer, connection);
         self.place(&peer);
         self.drop_legs(live.legs);
+        self.forget_sessions(&peer, connection);
         if is_last {
             tracing::debug!(%peer, "disconnected");
-            self.answers.on_peer_gone(&peer);
+            self.allowances.release(now, peer);
+            self.wake_expiries();
+            self.disown_introductions(&peer);
             if let Some(view) = &mut self.view {
                 view.on_disconnected(now, &peer);
             }

@@ -20,7 +20,7 @@ use crate::{
     error::ProtocolError,
     event::Via,
     id::{NetworkId, NetworkTag, Salt, SessionId},
-    message::{Hello, Update, weight},
+    message::{Hello, Update},
     rate::Bucket,
     reach::Reach,
 };
@@ -60,6 +60,8 @@ pub(super) struct Link {
     pub(super) peer: PeerId,
     pub(super) side: Side,
     pub(super) purpose: Purpose,
+    /// Whether we dialed it by a choice of our own or of the application, not because the peer asked for it.
+    pub(super) is_chosen: bool,
     /// How near the remote is: decides which addresses may be used through it.
     pub(super) reach: Reach,
     /// Where the remote is, if that is known.
@@ -109,10 +111,9 @@ pub(super) struct Live {
     pub(super) pinged: Option<Instant>,
     pub(super) updated: Option<Instant>,
     pub(super) update_due: bool,
-    frames: Bucket,
+    /// Counted for each link: a peer tells its changes over each of its links, and a new link's hello costs us as much as
+    /// an update.
     updates: Bucket,
-    /// Signals that we pass on to the remote.
-    pub(super) relayed: Bucket,
     /// What we handed out to the remote, the oldest first.
     pub(super) offered: VecDeque<Offered>,
     /// The sessions that we relay over this link.
@@ -151,9 +152,10 @@ impl Link {
         }
     }
 
-    /// Where the remote answers STUN, if it said that it does.
+    /// Where the remote answers STUN, if it said that it does and is chosen: whoever comes could come twice, and agree with
+    /// itself on an address of somebody else.
     pub(super) fn stun(&self) -> Option<SocketAddr> {
-        let port = self.live()?.stun_port?;
+        let port = self.live()?.stun_port.filter(|_| self.is_chosen)?;
         Some(SocketAddr::new(self.ip?, port.get()))
     }
 
@@ -189,22 +191,16 @@ impl Live {
             pinged: None,
             updated: None,
             update_due: false,
-            frames: Bucket::full(Limits::FRAMES, now),
             updates: Bucket::full(Limits::UPDATES, now),
-            relayed: Bucket::full(Limits::SIGNALS, now),
             offered: VecDeque::new(),
             legs: HashMap::new(),
         }
     }
 
     /// Counts a frame as a sign of life.
-    pub(super) fn receive(&mut self, now: Instant, len: usize) -> Result<(), ProtocolError> {
+    pub(super) fn receive(&mut self, now: Instant) {
         self.received = now;
         self.pinged = None;
-        match self.frames.take_n(Limits::FRAMES, now, weight(len)) {
-            true => Ok(()),
-            false => Err(ProtocolError::Flood),
-        }
     }
 
     /// Takes the remote's new word on itself.

@@ -6,20 +6,13 @@ use std::collections::{HashMap, HashSet};
 use libp2p::{PeerId, swarm::ConnectionId};
 use rand::{Rng, RngExt};
 
-use super::allowance::Allowance;
 use crate::id::NetworkId;
 
 #[derive(Debug, Default)]
 pub(super) struct Roster {
-    peers: HashMap<PeerId, Peer>,
+    /// The live links of each, the newest last. None is empty.
+    peers: HashMap<PeerId, Vec<ConnectionId>>,
     networks: HashMap<NetworkId, Members>,
-}
-
-#[derive(Debug)]
-struct Peer {
-    /// Its live links, the newest last. Never empty.
-    links: Vec<ConnectionId>,
-    allowance: Allowance,
 }
 
 /// A member of a network, as it is offered to others.
@@ -78,25 +71,19 @@ impl Roster {
 
     /// The live links of `peer`, the newest last.
     pub(super) fn links(&self, peer: &PeerId) -> &[ConnectionId] {
-        self.peers.get(peer).map_or(&[], |peer| &peer.links)
+        self.peers.get(peer).map_or(&[], Vec::as_slice)
     }
 
-    /// What `peer` may still ask of us.
-    pub(super) fn allowance(&mut self, peer: &PeerId) -> Option<&mut Allowance> {
-        self.peers.get_mut(peer).map(|peer| &mut peer.allowance)
-    }
-
-    /// Adds a live link. Whether it is the peer's first, which brings it this allowance.
-    pub(super) fn add(&mut self, peer: PeerId, link: ConnectionId, allowance: Allowance) -> bool {
-        let links = Vec::new();
-        let peer = self.peers.entry(peer).or_insert(Peer { links, allowance });
-        peer.links.push(link);
-        peer.links.len() == 1
+    /// Adds a live link. Whether it is the peer's first.
+    pub(super) fn add(&mut self, peer: PeerId, link: ConnectionId) -> bool {
+        let links = self.peers.entry(peer).or_default();
+        links.push(link);
+        links.len() == 1
     }
 
     /// Removes a link. Whether it was the peer's last.
     pub(super) fn remove(&mut self, peer: &PeerId, link: ConnectionId) -> bool {
-        let Some(Peer { links, .. }) = self.peers.get_mut(peer) else {
+        let Some(links) = self.peers.get_mut(peer) else {
             return false;
         };
         links.retain(|other| *other != link);
@@ -197,10 +184,8 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use rand::{SeedableRng, rngs::StdRng};
-    use web_time::Instant;
 
     use super::*;
-    use crate::config::Limits;
 
     fn network(name: &str) -> NetworkId {
         name.parse().unwrap()
@@ -210,8 +195,7 @@ mod tests {
         let mut roster = Roster::default();
         for (n, peer) in peers.iter().enumerate() {
             let link = ConnectionId::new_unchecked(n);
-            let allowance = Allowance::full(&Limits::default(), Instant::now());
-            roster.add(*peer, link, allowance);
+            roster.add(*peer, link);
             let member = Member {
                 peer: *peer,
                 link,

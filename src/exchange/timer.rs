@@ -16,7 +16,7 @@ pub(super) enum Timer {
     Link(ConnectionId),
     Query(QueryId),
     View,
-    /// Of sessions, walks, introductions, and offers that wait or are remembered.
+    /// Of sessions, walks, introductions, offers that wait or are remembered, and counts of peers that have left.
     Expiries,
 }
 
@@ -62,9 +62,18 @@ impl<T> Expiries<T> {
         self.0.front().map(|(at, _)| *at)
     }
 
+    /// The next thing, before its time.
+    pub(super) fn pop_first(&mut self) -> Option<T> {
+        self.0.pop_front().map(|(_, thing)| thing)
+    }
+
+    pub(super) fn retain(&mut self, mut is_kept: impl FnMut(&T) -> bool) {
+        self.0.retain(|(_, thing)| is_kept(thing));
+    }
+
     /// The next thing that has expired.
     pub(super) fn pop(&mut self, now: Instant) -> Option<T> {
         self.next().filter(|at| *at <= now)?;
-        self.0.pop_front().map(|(_, thing)| thing)
+        self.pop_first()
     }
 }

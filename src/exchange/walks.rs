@@ -31,8 +31,10 @@ struct Walk {
 }
 
 impl Walks {
-    fn is_one_too_many(&self, asker: ConnectionId) -> bool {
-        let of_asker = self.running.values().filter(|walk| walk.asker == asker);
+    /// Returns true if there are too many walks, or too many over the links of one asker.
+    fn is_one_too_many(&self, links: &[ConnectionId]) -> bool {
+        let walks = self.running.values();
+        let of_asker = walks.filter(|walk| links.contains(&walk.asker));
         self.running.len() >= Limits::ALL_WALKS || of_asker.count() >= Limits::WALKS
     }
 
@@ -63,10 +65,10 @@ impl Exchange {
         let Some(link) = self.links.get(&asker) else {
             return false;
         };
-        if self.walks.is_one_too_many(asker) {
+        let peer = link.peer;
+        if self.walks.is_one_too_many(self.roster.links(&peer)) {
             return false;
         }
-        let peer = link.peer;
         let Some(neighbor) = self.next_hop(now, network, &peer) else {
             return false;
         };

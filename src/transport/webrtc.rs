@@ -31,10 +31,11 @@ use crate::{
 };
 
 mod certificate;
-mod channel;
 mod direct;
 mod driver;
 mod endpoint;
+mod fingerprint;
+mod framing;
 mod interfaces;
 mod muxer;
 mod servers;
@@ -44,7 +45,7 @@ mod substream;
 mod waiting;
 
 #[cfg(any(test, fuzzing))]
-pub(crate) use self::endpoint::fuzz;
+pub(crate) use self::{endpoint::fuzz, framing::fuzz as stream_fuzz};
 
 /// Whom this address leads to, if it is one of a set-up by signals.
 pub(super) fn signaled_peer(address: &Multiaddr) -> Option<PeerId> {

@@ -156,7 +156,7 @@ fn introductions_are_limited_for_who_asks_and_for_who_is_asked() {
 }
 
 #[test]
-fn offers_are_remembered_up_to_a_bound_and_refused_beyond_it() {
+fn beyond_a_bound_the_oldest_offer_is_forgotten() {
     const BOUND: usize = 32 * 1024;
     let limits = Limits::default()
         .with_introductions(Rate::new(BOUND as u32, 0))
@@ -166,24 +166,33 @@ fn offers_are_remembered_up_to_a_bound_and_refused_beyond_it() {
     sim.star(victim, 0..8);
     (0..8).for_each(|node| sim.silence(node));
     let links = [0, 1, 2, 3, 4, 5, 6, 7].map(|node| sim.between(node, victim));
-    for n in 0..BOUND + 1 {
-        let (node, offerer) = (n % 8, 100 + n);
-        let envelope = signed(&sim, offerer, victim, offerer, offer_of(offerer));
-        sim.say(node, links[node], signal(n, envelope));
+    let offers = (0..BOUND + 1).map(|n| signed(&sim, 100 + n, victim, 100 + n, offer_of(100 + n)));
+    let offers: Vec<_> = offers.collect();
+    let mut sessions = 0..;
+    let mut say = |sim: &mut Sim, n: usize| {
+        let (node, session) = (n % 8, sessions.next().unwrap());
+        sim.say(node, links[node], signal(session, offers[n].clone()));
         if n % 4096 == 0 {
             sim.run(2 * SECOND); // no flood of frames
         }
-        if n == BOUND - 1 {
-            sim.run(SECOND);
-            let refused: usize = (0..8).map(|node| refusals(&sim, victim, node).len()).sum();
-            assert_eq!(refused, 0);
-        }
-    }
-    sim.run(SECOND);
-    let refused: Vec<_> = (0..8)
-        .flat_map(|node| refusals(&sim, victim, node))
-        .collect();
-    assert_eq!(refused, [Refusal::Busy]);
+    };
+    let refused = |sim: &mut Sim| {
+        sim.run(SECOND);
+        let refusals = (0..8).flat_map(|node| refusals(sim, victim, node));
+        refusals.collect::<Vec<_>>()
+    };
+    (0..BOUND - 1).for_each(|n| say(&mut sim, n));
+    say(&mut sim, 0);
+    assert_eq!(refused(&mut sim), [Refusal::BadSignal]);
+    say(&mut sim, BOUND - 1);
+    say(&mut sim, 0);
+    assert_eq!(refused(&mut sim), [Refusal::BadSignal; 2]);
+    // One more, and the first is news again, in place of the second.
+    say(&mut sim, BOUND);
+    say(&mut sim, 2);
+    say(&mut sim, 0);
+    say(&mut sim, 1);
+    assert_eq!(refused(&mut sim), [Refusal::BadSignal; 3]);
     sim.end();
 }
 

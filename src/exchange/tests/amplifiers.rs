@@ -106,8 +106,8 @@ fn signals_are_passed_on_up_to_the_limit_of_the_node() {
 }
 
 #[test]
-fn so_many_sessions_are_relayed_for_each_peer_that_there_may_be_and_no_more() {
-    for (sessions, busy) in [(23, 0), (24, 0), (25, 1)] {
+fn a_session_counts_until_it_expires_whoever_has_ended_it() {
+    for (sessions, busy) in [(11, 0), (12, 0), (13, 1)] {
         let mut sim = Sim::with_nodes(1, 1);
         sim.add(config().with_limits(Limits::default().with_max_peers(3)));
         sim.add(config());

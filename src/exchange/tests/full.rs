@@ -58,7 +58,7 @@ fn whether_a_node_accepts_is_told_to_its_peers_within_about_a_second() {
 }
 
 #[test]
-fn who_may_come_back_keeps_its_place_and_nobody_else_gets_it() {
+fn a_kept_place_goes_to_whoever_comes_first() {
     let mut sim = Sim::with_nodes(1, 1);
     let victim = sim.add(at_most(2));
     let [first, second] = [(); 2].map(|_| sim.add(config()));
@@ -71,8 +71,12 @@ fn who_may_come_back_keeps_its_place_and_nobody_else_gets_it() {
     assert_eq!(refusals(&sim, victim, 0), []);
     sim.cut(link);
     sim.run(SECOND);
-    sim.connect(second, victim);
-    assert_eq!(sim.peers(victim), [0]);
+    for (comes, peers) in [(second, [0, second]), (first, [0, second])] {
+        sim.connect(comes, victim);
+        assert_eq!(sim.peers(victim), peers);
+    }
+    sim.cut(sim.between(second, victim));
+    sim.run(SECOND);
     sim.connect(first, victim);
     assert_eq!(sim.peers(victim), [0, first]);
     sim.end();
@@ -132,7 +136,7 @@ fn a_candidate_that_no_longer_accepts_says_so_itself() {
 }
 
 #[test]
-fn places_kept_for_those_who_may_come_are_given_to_nobody_else() {
+fn kept_places_are_free_for_a_direct_dial() {
     let mut sim = Sim::with_nodes(1, 1);
     let full = sim.add(at_most(5));
     let link = sim.connect(0, full);
@@ -142,15 +146,12 @@ fn places_kept_for_those_who_may_come_are_given_to_nobody_else() {
         sim.say(0, link, signal(n, envelope));
     }
     sim.run(SECOND);
-    for _ in 0..4 {
+    for come in 1..=5 {
         let stranger = sim.add(config());
         sim.connect(stranger, full);
-        assert!(matches!(
-            sim.link_errors(full).last(),
-            Some(LinkError::Full)
-        ));
+        assert_eq!(sim.are_connected(stranger, full), come <= 4);
     }
-    assert_eq!(sim.peers(full), [0]);
+    assert!(matches!(sim.link_errors(full)[..], [LinkError::Full]));
     sim.end();
 }
 

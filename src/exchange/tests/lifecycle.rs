@@ -188,6 +188,35 @@ fn an_error_of_the_substream_is_reported_with_its_cause() {
 }
 
 #[test]
+fn a_link_that_ends_without_a_word_leaves_its_connection() {
+    for is_found in [true, false] {
+        let mut sim = Sim::signaling(1, 3);
+        sim.connect(0, 1);
+        sim.connect(2, 1);
+        let connection = match is_found {
+            true => {
+                assert_eq!(sim.query(0), Ok(peer(2)));
+                sim.between(0, 2)
+            }
+            false => sim.connect(0, 2),
+        };
+        sim.run(SECOND);
+        assert!(sim.peers(0).contains(&2));
+        for node in [0, 2] {
+            let result = Ok(());
+            sim.tell(node, |core, now| {
+                core.handle(now, Input::LinkClosed { connection, result });
+            });
+        }
+        sim.run(SECOND);
+        assert!(!sim.peers(0).contains(&2) && !sim.peers(2).contains(&0));
+        assert_eq!(disconnected(&sim, 0), 1);
+        assert!(sim.is_open(0, 2), "found by a query: {is_found}");
+        sim.end();
+    }
+}
+
+#[test]
 fn a_stream_that_cannot_be_secured_is_reported_without_a_peer() {
     let mut sim = Sim::with_nodes(1, 1);
     let connection = ConnectionId::new_unchecked(9);

@@ -23,7 +23,7 @@ pub(super) fn strangers(seed: u64) -> Sim {
 }
 
 /// Nobody can dial a node, nor give its address away.
-fn hide(sim: &mut Sim, node: usize) {
+pub(super) fn hide(sim: &mut Sim, node: usize) {
     sim.nodes[node].is_reachable = false;
     sim.tell(node, |core, now| {
         core.handle(now, Input::Addresses(Vec::new()));

@@ -2,7 +2,10 @@
 
 use std::{net::SocketAddr, num::NonZeroU16};
 
-use super::*;
+use super::{
+    signaling::{hide, strangers},
+    *,
+};
 use crate::{
     event::{NatMapping, Via},
     exchange::{Established, Input, Output, Side},
@@ -58,7 +61,7 @@ fn a_hello_names_the_port_of_the_service_once_there_is_one() {
 fn three_neighbours_that_answer_are_asked_and_replaced_when_they_go() {
     let mut sim = servers(6);
     let silent = sim.add(config());
-    let links = [silent, 1, 2, 3, 4, 5].map(|node| sim.connect(node, 0));
+    let links = [silent, 1, 2, 3, 4, 5].map(|node| sim.connect(0, node));
     assert_eq!(choices(&sim, 0), [at(&[1]), at(&[1, 2]), at(&[1, 2, 3])]);
     sim.cut(links[5]);
     sim.cut(links[0]);
@@ -80,7 +83,7 @@ fn three_neighbours_that_answer_are_asked_and_replaced_when_they_go() {
 #[test]
 fn a_neighbour_by_several_links_is_asked_until_the_last_has_ended() {
     let mut sim = servers(2);
-    let links = [(); 2].map(|()| sim.connect(1, 0));
+    let links = [(); 2].map(|()| sim.connect(0, 1));
     sim.cut(links[0]);
     sim.run(SECOND);
     assert_eq!(choices(&sim, 0), [at(&[1])]);
@@ -88,6 +91,36 @@ fn a_neighbour_by_several_links_is_asked_until_the_last_has_ended() {
     sim.run(SECOND);
     assert_eq!(choices(&sim, 0), [at(&[1]), Vec::new()]);
     sim.end();
+}
+
+#[test]
+fn a_neighbour_that_came_is_not_asked() {
+    let mut sim = servers(4);
+    sim.connect(1, 0);
+    sim.connect(2, 0);
+    assert_eq!(choices(&sim, 0), [] as [Vec<String>; 0]);
+    sim.connect(0, 3);
+    assert_eq!(choices(&sim, 0), [at(&[3])]);
+    // A link that we dialed counts also beside one that came.
+    sim.connect(0, 1);
+    assert_eq!(choices(&sim, 0).last(), Some(&at(&[3, 1])));
+    sim.end();
+}
+
+#[test]
+fn a_neighbour_that_was_introduced_to_us_is_not_asked() {
+    for dials_back in [false, true] {
+        let mut sim = strangers(1);
+        sim.notify(0, Notice::Serving { port: PORT });
+        sim.nodes[0].describes = !dials_back;
+        if dials_back {
+            hide(&mut sim, 2);
+        }
+        assert_eq!(sim.query(0), Ok(peer(2)));
+        sim.run(SECOND);
+        assert_eq!(choices(&sim, 2), [] as [Vec<String>; 0], "{dials_back}");
+        sim.end();
+    }
 }
 
 #[test]

@@ -32,9 +32,8 @@ pub(super) struct Places {
     /// The timer that is set for when one may come.
     wake: Option<Instant>,
     is_accepting: bool,
-    /// Whether the next may come however many have come before: there are fewer chosen peers than [`YOUNG`] in
-    /// some network, or we grow and have a place.
-    is_free: bool,
+    /// Whether there are fewer chosen peers than [`YOUNG`] in some network.
+    pub(super) is_young: bool,
 }
 
 impl Places {
@@ -45,7 +44,7 @@ impl Places {
             evicted: None,
             wake: None,
             is_accepting: true,
-            is_free: true,
+            is_young: true,
         }
     }
 }
@@ -60,16 +59,50 @@ impl View {
         self.incoming.len() >= self.wanted.max_incoming
     }
 
-    /// A peer was told that it may come.
-    pub(in super::super) fn on_introduced(&mut self, now: Instant) {
-        self.is_due = true;
-        if self.places.is_free {
-            return;
+    /// A peer comes that was introduced. Those that were, and never come, cost nothing.
+    pub(in super::super) fn on_arrival(&mut self, now: Instant) {
+        if !self.is_free(now, self.has_place(0)) {
+            let full_until = self.places.full_until;
+            let from = full_until.map_or(now, |until| until.max(now));
+            let latest = now + INCOMING_INTERVAL * self.burst();
+            self.places.full_until = Some(latest.min(from + INCOMING_INTERVAL));
         }
-        let full_until = self.places.full_until;
-        let from = full_until.map_or(now, |until| until.max(now));
-        let latest = now + INCOMING_INTERVAL * self.burst();
-        self.places.full_until = Some(latest.min(from + INCOMING_INTERVAL));
+    }
+
+    /// Returns true if one more may come by the word of an introducer by which so many others are expected.
+    pub(in super::super) fn admits(&self, now: Instant, expected: usize) -> bool {
+        self.admits_from(now, expected)
+            .is_some_and(|from| from <= now)
+    }
+
+    /// Returns from when on one more may come, if that is known.
+    fn admits_from(&self, now: Instant, expected: usize) -> Option<Instant> {
+        let at_most = self.wanted.max_incoming;
+        // Without a place one at a time takes that of another, but where all are young.
+        let at_a_time = if self.grows(now) {
+            at_most
+        } else {
+            at_most.min(1)
+        };
+        let has_place = self.has_place(expected);
+        let from = match has_place {
+            true => now,
+            false if expected < at_a_time => self.evicts_at(now),
+            false => return None,
+        };
+        match self.rested(now, expected) {
+            Some(rested) if !self.is_free(now, has_place) => Some(from.max(rested)),
+            _ => Some(from),
+        }
+    }
+
+    fn has_place(&self, expected: usize) -> bool {
+        self.incoming.len() + expected < self.wanted.max_incoming
+    }
+
+    /// Returns true if the next may come however many have come before.
+    fn is_free(&self, now: Instant, has_place: bool) -> bool {
+        self.places.is_young || has_place && self.grows(now)
     }
 
     /// The first peer is there. A quarter of the burst is left, for a few to take the places of others.
@@ -77,18 +110,16 @@ impl View {
         self.places.full_until = Some(now + INCOMING_INTERVAL * (self.burst() * 3 / 4));
     }
 
-    /// One that was told so has come, or will not.
-    pub(in super::super) fn on_introduction_over(&mut self) {
-        self.is_due = true;
-    }
-
     fn burst(&self) -> u32 {
         u32::try_from(self.wanted.max_incoming.min(MAX_BURST)).unwrap_or_default()
     }
 
-    /// From when on one more may come, if not now.
-    fn rested(&self, now: Instant) -> Option<Instant> {
-        let burst = INCOMING_INTERVAL * self.burst().saturating_sub(1);
+    /// From when on one more may come than so many others, if not now.
+    fn rested(&self, now: Instant, expected: usize) -> Option<Instant> {
+        let taken = u32::try_from(expected)
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let burst = INCOMING_INTERVAL * self.burst().saturating_sub(taken);
         let from = self.places.full_until?.checked_sub(burst)?;
         (from > now).then_some(from)
     }
@@ -144,26 +175,11 @@ impl Exchange {
         let mut networks = self.networks.iter();
         let enough = YOUNG.min(self.view.as_ref().map_or(0, |view| view.wanted.chosen));
         let is_young = networks.any(|network| self.chosen(network).count() < enough);
-        let kept = self.answers.kept_places();
         let Some(view) = &mut self.view else {
             return;
         };
-        let at_most = view.wanted.max_incoming;
-        let has_place = view.incoming.len() + kept < at_most;
-        view.places.is_free = is_young || has_place && view.grows(now);
-        let from = if has_place {
-            Some(now)
-        } else {
-            // One at a time takes the place of another, but where all are young.
-            let at_a_time = if view.grows(now) {
-                at_most
-            } else {
-                at_most.min(1)
-            };
-            (kept < at_a_time).then(|| view.evicts_at(now))
-        };
-        let rested = view.rested(now).filter(|_| !view.places.is_free);
-        let from = from.map(|from| rested.map_or(from, |rested| from.max(rested)));
+        view.places.is_young = is_young;
+        let from = view.admits_from(now, 0);
         view.places.is_accepting = from.is_some_and(|from| from <= now);
         let wake = from.filter(|from| *from > now);
         if let Some(at) = wake.filter(|at| view.places.wake != Some(*at)) {
@@ -176,10 +192,11 @@ impl Exchange {
 
 #[cfg(test)]
 impl Exchange {
-    /// Behaves as if a peer had been told that it may come.
-    pub(in super::super) fn note_introduction(&mut self, now: Instant) {
+    /// Behaves as if a peer had come that was introduced.
+    pub(in super::super) fn note_arrival(&mut self, now: Instant) {
         if let Some(view) = &mut self.view {
-            view.on_introduced(now);
+            view.on_arrival(now);
+            view.is_due = true;
         }
         self.tend_view(now);
     }

@@ -196,3 +196,28 @@ fn a_peer_through_which_many_walks_went_is_relieved_but_not_as_fast_as_others_as
         assert_eq!(spent(&peers), 1 + usize::from(carried >= 64));
     }
 }
+
+#[test]
+fn a_view_admits_up_to_its_places_and_its_budget() {
+    let mut peers = Peers::new(config::View::default());
+    peers.introduce("9.1.0.0");
+    peers.now += 2 * GROWTH;
+    peers.view.places.evicted = Some(peers.now);
+    for is_young in [true, false] {
+        peers.view.places.is_young = is_young;
+        for came in 0..=12 {
+            for expected in 0..14 {
+                let admitted = expected < 11 && (is_young || came + expected < 12);
+                let is_admitted = peers.view.admits(peers.now, expected);
+                assert_eq!(is_admitted, admitted, "{came} and {expected}");
+            }
+            peers.view.on_arrival(peers.now);
+        }
+    }
+    // One is earned in 30 s.
+    for (seconds, admitted) in [(29, 0), (1, 1), (30, 2)] {
+        peers.now += seconds * SECOND;
+        let expected = (0..14).filter(|expected| peers.view.admits(peers.now, *expected));
+        assert_eq!(expected.count(), admitted);
+    }
+}

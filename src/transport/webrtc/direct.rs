@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{AsyncWriteExt, FutureExt, future::BoxFuture};
+use futures::{FutureExt, future::BoxFuture};
 use libp2p::{
     Multiaddr, PeerId,
     core::{
@@ -23,12 +23,12 @@ use libp2p::{
     multiaddr::Protocol,
 };
 use libp2p_noise as noise;
-use libp2p_webrtc_utils::Fingerprint;
 use tokio::time::{sleep, timeout};
 
 use super::{
     driver,
     endpoint::{AddressChange, Endpoint, Key},
+    fingerprint::Fingerprint,
     muxer::Muxer,
     shared::Handle,
 };
@@ -59,7 +59,7 @@ pub(in super::super) fn dial_target(address: &Multiaddr) -> Option<(SocketAddr, 
     let Some(Protocol::Certhash(hash)) = parts.next() else {
         return None;
     };
-    let fingerprint = Fingerprint::try_from_multihash(hash)?;
+    let fingerprint = Fingerprint::from_multihash(&hash)?;
     let complete = matches!(parts.next(), None | Some(Protocol::P2p(_))) && parts.next().is_none();
     let reachable = target.port() != 0 && !target.ip().is_unspecified();
     (complete && reachable).then_some((target, fingerprint))
@@ -321,9 +321,9 @@ impl Identity {
             Side::Dialer => noise.upgrade_inbound(stream, info).boxed(),
             Side::Listener => noise.upgrade_outbound(stream, info).boxed(),
         };
-        let (peer, mut stream) = handshake.await.map_err(io::Error::other)?;
-        // Both have proven who they are, and the other end may have closed the channel since.
-        let _ = stream.close().await;
+        // The channel stays open, unused, as with js-libp2p and go-libp2p: js-libp2p's engine would give its number to the
+        // next channel.
+        let (peer, _) = handshake.await.map_err(io::Error::other)?;
         Ok(peer)
     }
 }

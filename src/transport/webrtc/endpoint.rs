@@ -23,17 +23,19 @@ use str0m::{
 };
 
 pub(super) use self::engine::generate_certificate;
-pub(super) use self::outputs::{AddressChange, Closed, Event, Read, Status, Transmit, Write};
+pub(super) use self::outputs::{AddressChange, Close, Closed, Event, Status, Transmit, Write};
 use self::{
     connection::{Connection, Ingredients},
     demux::{Demux, Kind, Pair},
     direct::Strangers,
+    farewells::Farewells,
     outputs::Outputs,
     relays::{Change, Received, Relays},
     stun::{Mapping, Stun},
     stun_service::StunService,
     surroundings::Surroundings,
 };
+use super::framing::{Read, StreamError};
 use crate::{
     config::{FoundServer, Limits},
     reach::Reach,
@@ -47,6 +49,7 @@ mod demux;
 mod description;
 mod direct;
 mod engine;
+mod farewells;
 #[cfg(any(test, fuzzing))]
 #[allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // it is to
 pub(crate) mod fuzz;
@@ -82,6 +85,7 @@ pub(super) struct Endpoint {
     stun_service: Option<StunService>,
     /// `None` if nobody may dial an address of ours.
     strangers: Option<Strangers>,
+    farewells: Farewells,
     connections: HashMap<Key, Connection>,
     next_key: u64,
     /// The connections in set-up.
@@ -106,6 +110,7 @@ impl Endpoint {
             relays: Relays::default(),
             stun_service: None,
             strangers: None,
+            farewells: Farewells::default(),
             connections: HashMap::new(),
             next_key: 0,
             setups: HashMap::new(),
@@ -383,6 +388,13 @@ impl Endpoint {
             }
         }
         let pair = (local, remote);
+        if let Kind::Request { ufrag, .. } = kind
+            && self.farewells.knows(now, ufrag)
+        {
+            let refusal = self.farewells.refuse(ufrag, datagram);
+            self.outputs.send_from(pair, refusal);
+            return;
+        }
         if self.meet(now, pair, &kind, datagram) || self.pass(now, pair, &kind, datagram) {
             return;
         }
@@ -398,11 +410,7 @@ impl Endpoint {
             && let Some(service) = &mut self.stun_service
             && let Some(contents) = service.answer(now, remote, datagram)
         {
-            self.outputs.send(Transmit {
-                source: local,
-                destination: remote,
-                contents,
-            });
+            self.outputs.send_from(pair, Some(contents));
         }
     }
 
@@ -542,14 +550,14 @@ impl Endpoint {
         buffer: &mut [u8],
     ) -> Read {
         let Some(connection) = self.connections.get_mut(&key) else {
-            return Read::Closed;
+            return Read::Failed(StreamError::ChannelClosed);
         };
         let read = connection.read(now, channel, buffer);
         self.schedule(now, key);
         read
     }
 
-    /// Takes all of `bytes` as one message, or none of it.
+    /// Takes as many of `bytes` as one message may have, or none of them.
     pub(super) fn write(
         &mut self,
         now: Instant,
@@ -558,12 +566,21 @@ impl Endpoint {
         bytes: &[u8],
     ) -> Write {
         self.with(now, key, |connection| connection.write(now, channel, bytes))
-            .unwrap_or(Write::Closed)
+            .unwrap_or(Write::Failed(StreamError::ChannelClosed))
     }
 
-    /// Nobody uses this channel any more: it is closed once what was written has arrived.
+    /// Ends what we send over this channel, which can still be read.
+    pub(super) fn close_stream(&mut self, now: Instant, key: Key, channel: ChannelId) -> Close {
+        self.with(now, key, |connection| connection.close_stream(now, channel))
+            .unwrap_or(Close::Failed(StreamError::ChannelClosed))
+    }
+
+    /// Nobody uses this channel any more: it is closed once what was written has arrived and the other side agrees, or
+    /// after a while.
     pub(super) fn release_channel(&mut self, now: Instant, key: Key, channel: ChannelId) {
-        self.with(now, key, |connection| connection.release_channel(channel));
+        self.with(now, key, |connection| {
+            connection.release_channel(now, channel)
+        });
     }
 
     /// Closes a connection once what was written has arrived, or after a while. Its end is seen by
@@ -640,6 +657,9 @@ impl Endpoint {
             && self.setups.get(&setup) == Some(&key)
         {
             self.setups.remove(&setup);
+            if connection.was_far() {
+                self.stun.doubt(now, connection.named());
+            }
             if connection.is_closed() {
                 let failed = Event::Notice(Notice::Failed(setup));
                 self.outputs.events.push_back(failed);
@@ -647,6 +667,12 @@ impl Endpoint {
         }
         if connection.is_closed() {
             self.demux.remove(&connection.traces);
+            if let Some(credentials) = connection.farewell.take() {
+                self.farewells.add(now, credentials);
+            }
+        }
+        for seen in self.outputs.seen_at.drain(..) {
+            self.stun.prove(seen);
         }
         self.schedule(now, key);
         if self

@@ -15,19 +15,13 @@ use libp2p::{
     multiaddr::Protocol,
 };
 
-use libp2p_webrtc_utils::{Fingerprint, MAX_MSG_LEN};
-
 use super::{
-    channel::ChannelIo,
     endpoint::{ChannelId, Key, Status},
+    fingerprint::Fingerprint,
     shared::{Handle, State},
     substream::Substream,
     waiting::Cause,
 };
-
-/// The most bytes of data in one message to who may run `webrtc-rs`, as libp2p-webrtc does: it reads messages into 8,192
-/// bytes and fails on a longer one. The framing takes up to 7 of them.
-const MAX_FOREIGN_DATA: usize = 8000;
 
 /// A connection, which is closed when this is dropped.
 pub(super) struct Muxer {
@@ -35,8 +29,6 @@ pub(super) struct Muxer {
     key: Key,
     /// What ends the address of the other end, behind that of its socket.
     suffix: Multiaddr,
-    /// The most bytes of data that one message of a stream has.
-    max_data: usize,
     /// Where the swarm was told that the other end is.
     remote: Option<SocketAddr>,
 }
@@ -48,7 +40,6 @@ impl Muxer {
             handle,
             key,
             suffix: Multiaddr::from(Protocol::WebRTC).with(Protocol::P2p(peer)),
-            max_data: MAX_MSG_LEN,
             remote: None,
         }
     }
@@ -59,7 +50,6 @@ impl Muxer {
             handle,
             key,
             suffix: Protocol::WebRTCDirect.into(),
-            max_data: MAX_FOREIGN_DATA,
             remote: Some(remote),
         }
     }
@@ -97,8 +87,7 @@ impl Muxer {
     }
 
     fn stream(&self, id: ChannelId) -> Substream {
-        let channel = ChannelIo::new(self.handle.clone(), self.key, id);
-        Substream::new(channel, self.max_data)
+        Substream::new(self.handle.clone(), self.key, id)
     }
 }
 

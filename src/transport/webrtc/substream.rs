@@ -1,119 +1,109 @@
-//! A stream of libp2p's framing whose end is told as an end only if it is one: the framing's reader
-//! returns nothing, as at the end, whenever a message has no data. And what is written leaves without a flush, as it
-//! does on TCP. It knows nothing of the channel below.
+//! One stream of a connection as libp2p sees it: bytes that are read and written by tasks. It knows nothing of frames, nor
+//! of what becomes of the data channel below.
 
 use std::{
     io,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use futures::{AsyncRead, AsyncWrite};
-use libp2p_webrtc_utils::Stream;
 
-use super::channel::ChannelIo;
+use super::{
+    endpoint::{ChannelId, Close, Key, Write},
+    framing::{Read, StreamError},
+    shared::{Handle, State},
+    waiting::Cause,
+};
 
-/// What a swarm gets as a stream.
+/// A stream, which is reset when it is dropped before it was closed.
 pub(super) struct Substream {
-    stream: Stream<ChannelIo>,
-    channel: ChannelIo,
-    /// The most bytes of data in one message.
-    max_data: usize,
-    /// Our end is being closed. Only then the framing does not note that the other end is.
-    is_closing: bool,
-    /// The other end is closed.
-    is_ended: bool,
-    /// Our end is closed.
-    is_closed: bool,
+    handle: Handle,
+    key: Key,
+    id: ChannelId,
 }
 
-/// Tells the other side that we have dropped a stream without closing it, in libp2p's framing: a
-/// message of two bytes, which sets the flag `RESET`.
-const RESET: [u8; 3] = [2, 0x08, 2];
-
 impl Substream {
-    pub(super) fn new(channel: ChannelIo, max_data: usize) -> Self {
-        // The framing's own way to reset needs as much memory as the stream itself, for as long.
-        let (stream, _) = Stream::new(channel.clone());
-        Self {
-            stream,
-            channel,
-            max_data,
-            is_closing: false,
-            is_ended: false,
-            is_closed: false,
-        }
+    /// Owns the channel from now on.
+    pub(super) fn new(handle: Handle, key: Key, id: ChannelId) -> Self {
+        Self { handle, key, id }
     }
-}
 
-impl Substream {
-    /// Has leave what the framing still holds, if there is room. An error comes again.
-    fn push(&mut self, cx: &mut Context<'_>) {
-        let _ = Pin::new(&mut self.stream).poll_flush(cx);
+    fn readable(&self) -> Cause {
+        Cause::Readable(self.key, self.id)
+    }
+
+    fn writable(&self) -> Cause {
+        Cause::Writable(self.key, self.id)
+    }
+
+    /// Returns why the stream fails: because its connection does, if so.
+    fn error<T>(&self, state: &State, why: StreamError) -> Poll<io::Result<T>> {
+        let closed = match why {
+            StreamError::ChannelClosed => state.closed(self.key),
+            _ => None,
+        };
+        Poll::Ready(Err(closed.unwrap_or_else(|| why.into())))
     }
 }
 
 impl AsyncRead for Substream {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let this = &mut *self;
-        this.push(cx);
-        let mut is_maybe_end = false;
-        while !this.is_ended && !buf.is_empty() {
-            match Pin::new(&mut this.stream).poll_read(cx, buf) {
-                // The message that has just come had no data: asked again, the framing says why.
-                Poll::Ready(Ok(0)) => is_maybe_end = true,
-                Poll::Ready(Ok(len)) => return Poll::Ready(Ok(len)),
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-                    this.is_ended = true;
-                }
-                // A reset.
-                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Poll::Ready(Err(error));
-                }
-                _ if is_maybe_end && this.is_closing => this.is_ended = true,
-                other => return other,
-            }
-        }
-        Poll::Ready(Ok(0))
+        self.handle.poll(
+            |state, now| match state.endpoint.read(now, self.key, self.id, buf) {
+                Read::Bytes(len) => Poll::Ready(Ok(len)),
+                Read::Ended => Poll::Ready(Ok(0)),
+                Read::Blocked => state.wait(self.readable(), cx),
+                Read::Failed(why) => self.error(state, why),
+            },
+        )
     }
 }
 
 impl AsyncWrite for Substream {
+    /// Sends one frame.
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // Each message leaves by itself: two together may be longer than one may be.
-        ready!(self.as_mut().poll_flush(cx))?;
-        let data = buf.get(..self.max_data).unwrap_or(buf);
-        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, data))?;
-        self.push(cx);
-        Poll::Ready(Ok(written))
+        self.handle.poll(
+            |state, now| match state.endpoint.write(now, self.key, self.id, buf) {
+                Write::Taken(len) => Poll::Ready(Ok(len)),
+                Write::Blocked => state.wait(self.writable(), cx),
+                Write::Failed(why) => self.error(state, why),
+            },
+        )
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.is_closing = true;
-        ready!(Pin::new(&mut self.stream).poll_close(cx))?;
-        self.is_closing = false;
-        self.is_closed = true;
+    /// What was written is the endpoint's, which sends it without being asked.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+
+    /// Waits until the other side has acknowledged the end, at most [`crate::Limits::STREAM_CLOSE_TIME`].
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.handle.act(
+            |state, now| match state.endpoint.close_stream(now, self.key, self.id) {
+                Close::Closed => Poll::Ready(Ok(())),
+                Close::Blocked => state.wait(self.writable(), cx),
+                Close::Failed(why) => self.error(state, why),
+            },
+        )
     }
 }
 
 impl Drop for Substream {
     fn drop(&mut self) {
-        if !self.is_closed {
-            // Where there is no room, the end of the channel says the same.
-            self.channel.try_write(&RESET);
-        }
+        let (readable, writable) = (self.readable(), self.writable());
+        self.handle.act(|state, now| {
+            state.endpoint.release_channel(now, self.key, self.id);
+            state.waiting.forget(readable);
+            state.waiting.forget(writable);
+        });
     }
 }

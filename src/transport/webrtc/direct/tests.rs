@@ -7,7 +7,7 @@ use std::{
 };
 
 use futures::{
-    AsyncReadExt, StreamExt,
+    AsyncReadExt, AsyncWriteExt, StreamExt,
     channel::mpsc::{UnboundedReceiver, unbounded},
     future::{self, Either},
 };
@@ -534,7 +534,7 @@ async fn libp2ps_own_implementation_is_dialed_and_dials() {
                 Ok(())
             };
             let both = future::try_join(there, read.read_exact(&mut back));
-            let came = timeout(5 * SECOND, over(&mut muxer, both)).await;
+            let came = timeout(30 * SECOND, over(&mut muxer, both)).await;
             came.expect("an answer in time").unwrap();
             assert!((0..10).all(|n| back[usize::from(n) * 4000..][..4000] == [n; 4000]));
         }

@@ -1,14 +1,12 @@
-//! The channels of one connection: what was received and not yet read, and who waits for what. It
+//! The channels of one connection: the stream that each carries, how much of all is unread, and who waits for what. It
 //! knows nothing of the engine that sends and receives.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use str0m::channel::ChannelId;
 
+use super::super::framing::{Opener, Received, Stream};
 use crate::config::Limits;
-
-/// What a message costs beside its bytes, so that many small ones count too.
-const MESSAGE_OVERHEAD: usize = 64;
 
 #[derive(Debug, Default)]
 pub(super) struct Channels {
@@ -25,13 +23,9 @@ pub(super) struct Channels {
 #[derive(Debug)]
 pub(super) struct Channel {
     state: State,
-    unread: VecDeque<Vec<u8>>,
-    /// How much of the first message was read.
-    offset: usize,
+    pub(super) stream: Stream,
     /// Whether some of what was written may not have arrived yet.
     pub(super) is_sending: bool,
-    /// Whether nobody uses it any more.
-    pub(super) is_released: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +37,11 @@ pub(super) enum State {
 }
 
 impl Channel {
-    fn new(state: State) -> Self {
+    fn new(state: State, opener: Opener) -> Self {
         Self {
             state,
-            unread: VecDeque::new(),
-            offset: 0,
+            stream: Stream::new(opener),
             is_sending: false,
-            is_released: false,
         }
     }
 }
@@ -57,7 +49,8 @@ impl Channel {
 impl Channels {
     /// A channel of our own.
     pub(super) fn insert(&mut self, id: ChannelId) {
-        self.table.insert(id, Channel::new(State::Opening));
+        self.table
+            .insert(id, Channel::new(State::Opening, Opener::Us));
     }
 
     pub(super) fn get_mut(&mut self, id: ChannelId) -> Option<&mut Channel> {
@@ -83,11 +76,10 @@ impl Channels {
         self.unread
     }
 
-    /// The other side knows of it now, if it is one of ours.
-    pub(super) fn opened(&mut self, id: ChannelId) -> Option<&Channel> {
-        let channel = self.table.get_mut(&id)?;
-        channel.state = State::Open;
-        Some(channel)
+    /// Notes that the other side knows of it now, if it is one of ours. Returns if it is.
+    pub(super) fn opened(&mut self, id: ChannelId) -> bool {
+        let channel = self.table.get_mut(&id);
+        channel.map(|channel| channel.state = State::Open).is_some()
     }
 
     /// Notes that the other side has opened a channel, whatever becomes of it. Whether it may have
@@ -101,7 +93,8 @@ impl Channels {
     pub(super) fn offer(&mut self, id: ChannelId) -> bool {
         let has_room = self.incoming.len() < Limits::WAITING_STREAMS;
         if has_room {
-            self.table.insert(id, Channel::new(State::Open));
+            self.table
+                .insert(id, Channel::new(State::Open, Opener::Them));
             self.incoming.push_back(id);
         }
         has_room
@@ -111,39 +104,23 @@ impl Channels {
         self.incoming.pop_front()
     }
 
-    /// Keeps a message until it is read; one that nobody will read is dropped.
-    pub(super) fn received(&mut self, id: ChannelId, message: Vec<u8>) {
-        if let Some(channel) = self.table.get_mut(&id)
-            && !channel.is_released
-        {
-            self.unread += message.len() + MESSAGE_OVERHEAD;
-            channel.unread.push_back(message);
-        }
+    /// Passes a message to its stream.
+    pub(super) fn received(&mut self, id: ChannelId, message: Vec<u8>, acks: bool) -> Received {
+        let received = self.with_stream(id, |stream| stream.receive(message, acks));
+        received.unwrap_or_default()
     }
 
-    /// How many bytes were put into `buffer`.
-    pub(super) fn read(&mut self, id: ChannelId, buffer: &mut [u8]) -> usize {
-        let Some(channel) = self.table.get_mut(&id) else {
-            return 0;
-        };
-        let mut filled = 0;
-        while let Some(message) = channel.unread.front() {
-            let rest = message.get(channel.offset..).unwrap_or_default();
-            let space = buffer.get_mut(filled..).unwrap_or_default();
-            let n = rest.len().min(space.len());
-            if let (Some(to), Some(from)) = (space.get_mut(..n), rest.get(..n)) {
-                to.copy_from_slice(from);
-            }
-            filled += n;
-            if n < rest.len() {
-                channel.offset += n;
-                break;
-            }
-            self.unread -= message.len() + MESSAGE_OVERHEAD;
-            channel.unread.pop_front();
-            channel.offset = 0;
-        }
-        filled
+    /// Does something to a stream that may change how much of it is unread.
+    pub(super) fn with_stream<T>(
+        &mut self,
+        id: ChannelId,
+        f: impl FnOnce(&mut Stream) -> T,
+    ) -> Option<T> {
+        let stream = &mut self.table.get_mut(&id)?.stream;
+        let before = stream.held();
+        let result = f(stream);
+        self.unread = self.unread - before + stream.held();
+        Some(result)
     }
 
     /// The other side has closed it, or knows that we did. What was received can still be read.
@@ -152,7 +129,8 @@ impl Channels {
         if let Some(channel) = self.table.get_mut(&id) {
             channel.state = State::Closed;
             channel.is_sending = false;
-            if channel.is_released {
+            channel.stream.on_channel_closed();
+            if channel.stream.is_dropped() {
                 self.table.remove(&id);
             }
         }
@@ -161,7 +139,7 @@ impl Channels {
     /// The connection is gone, and nothing more comes or goes. Returns who may want to know.
     pub(super) fn close_all(&mut self) -> Vec<ChannelId> {
         for unseen in std::mem::take(&mut self.incoming) {
-            self.release(unseen);
+            self.release(unseen, Stream::ignore);
         }
         self.blocked.clear();
         let ids: Vec<_> = self.table.keys().copied().collect();
@@ -171,22 +149,16 @@ impl Channels {
         ids
     }
 
-    /// Nobody uses it any more. Whether it has still to be closed at the other side.
-    pub(super) fn release(&mut self, id: ChannelId) -> bool {
-        let Some(channel) = self.table.get_mut(&id) else {
-            return false;
-        };
-        let unread = std::mem::take(&mut channel.unread);
-        self.unread -= unread
-            .iter()
-            .map(|message| message.len() + MESSAGE_OVERHEAD)
-            .sum::<usize>();
-        channel.is_released = true;
-        if channel.state == State::Closed {
-            self.table.remove(&id);
-            return false;
+    /// Nobody uses it any more, and `f` tells its stream so. Whether it has still to be closed at the other side.
+    pub(super) fn release(&mut self, id: ChannelId, f: impl FnOnce(&mut Stream)) -> bool {
+        self.with_stream(id, f);
+        match self.state(id) {
+            State::Closed => {
+                self.table.remove(&id);
+                false
+            }
+            State::Opening | State::Open => true,
         }
-        true
     }
 
     /// Remembers that somebody waits to write.

@@ -10,14 +10,15 @@ use std::{
 
 use libp2p::PeerId;
 use str0m::{
-    Input, Output, Rtc, RtcError,
+    IceCreds, Input, Output, Rtc, RtcError,
     change::SdpPendingOffer,
     channel::ChannelId,
     net::{Protocol, Receive},
 };
 
-use self::{paths::Paths, targets::Targets};
+use self::{paths::Paths, targets::Targets, window::Window};
 use super::{
+    super::framing::Stream,
     Closed, Event, Key, Outputs, Status, Transmit,
     channels::Channels,
     demux::{Demux, Kind, Pair, Traces, place},
@@ -35,12 +36,10 @@ mod paths;
 mod setup;
 mod streaming;
 mod targets;
+mod window;
 
 /// How long an offer waits for its answer: as long as the core does, and twice that.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// How many bytes may be written ahead of acknowledgements at first, which is best on short paths.
-const MIN_WINDOW: usize = 128 * 1024;
 
 /// The label of the channel that makes a description name data channels at all (libp2p's
 /// specification "WebRTC"). It carries nothing.
@@ -98,17 +97,25 @@ pub(super) struct Connection {
     /// Whether somebody holds the key and will let go of it.
     pub(super) is_held: bool,
     paths: Paths,
+    /// Where a check of ours was answered just now, and where we were seen: the others are yet to learn it.
+    answered: Option<(Pair, SocketAddr)>,
     early: Vec<Datagram>,
     channels: Channels,
     /// Over which both ends are to prove who they are, until somebody asks for it. Only if it was dialed by an address.
     pub(super) noise: Option<ChannelId>,
+    /// The same channel, also thereafter.
+    handshake: Option<ChannelId>,
+    /// Cleared when the other end seems not to know `FIN_ACK`.
+    acks: bool,
     backlog: VecDeque<Datagram>,
-    window: usize,
-    /// Since when writers have been waiting for room.
-    blocked_since: Option<Instant>,
-    /// Released channels that have to be closed once what was written has arrived.
-    releasing: Vec<ChannelId>,
+    window: Window,
+    /// Channels that flags are to be sent over, or that wait for the other side or their own end.
+    unsettled: Vec<ChannelId>,
+    /// When one of them has waited long enough.
+    streams_deadline: Option<Instant>,
     is_end_told: bool,
+    /// By which the other end's checks can be refused, once it is over.
+    pub(super) farewell: Option<IceCreds>,
     /// Connections whose addresses it has taken, which end once this one is up.
     replaced: Vec<Key>,
     /// When the endpoint has noted to call.
@@ -145,14 +152,18 @@ impl Connection {
             mapped: HashSet::new(),
             is_held: false,
             paths: Paths::new(now),
+            answered: None,
             early: Vec::new(),
             channels: Channels::default(),
             noise: None,
+            handshake: None,
+            acks: true,
             backlog: VecDeque::new(),
-            window: MIN_WINDOW,
-            blocked_since: None,
-            releasing: Vec::new(),
+            window: Window::default(),
+            unsettled: Vec::new(),
+            streams_deadline: None,
             is_end_told: false,
+            farewell: None,
             replaced: Vec::new(),
             scheduled: None,
         };
@@ -198,7 +209,10 @@ impl Connection {
         let kind = Kind::of(contents);
         let is_listened_to = match kind {
             Kind::Request { .. } => self.on_request(now, pair, contents),
-            Kind::Response { is_success, .. } => self.on_response(now, pair, contents, is_success),
+            Kind::Response {
+                transaction,
+                is_success,
+            } => self.on_response(now, pair, contents, is_success.then_some(transaction)),
             _ => true,
         };
         if !is_listened_to {
@@ -267,14 +281,17 @@ impl Connection {
 
     /// When [`Self::handle_timeout`] wants to be called.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Closed(_) => None,
-            Phase::Connected if !self.is_lite() => {
-                let engine = self.engine_deadline.min(self.paths.deadline());
-                Some(self.phase_ends.min(engine))
-            }
-            _ => Some(self.phase_ends.min(self.engine_deadline)),
-        }
+        let (paths, window) = match self.phase {
+            Phase::Closed(_) => return None,
+            Phase::Connected => (
+                (!self.is_lite()).then(|| self.paths.deadline()),
+                self.window.deadline(),
+            ),
+            _ => (None, None),
+        };
+        let others = [Some(self.phase_ends), paths, window, self.streams_deadline];
+        let engine = self.engine_deadline;
+        Some(others.into_iter().flatten().fold(engine, Instant::min))
     }
 
     pub(super) fn status(&self) -> Status {
@@ -301,6 +318,20 @@ impl Connection {
     /// Where the other side says that it is, as far as it may be sent to there.
     pub(super) fn remote_candidates(&self) -> &[SocketAddr] {
         &self.remote_candidates
+    }
+
+    /// Which of our addresses the other end was told.
+    pub(super) fn named(&self) -> &[SocketAddr] {
+        &self.named
+    }
+
+    /// Returns true if a set-up that is over has tried addresses over the Internet.
+    pub(super) fn was_far(&self) -> bool {
+        let is_far = |it: &SocketAddr| Reach::of_ip(it.ip()) == Some(Reach::Global);
+        match self.paths.in_use() {
+            Some((_, remote)) => is_far(&remote),
+            None => self.remote_candidates.iter().any(is_far),
+        }
     }
 
     /// Where data leaves.
@@ -332,9 +363,14 @@ impl Connection {
 
     /// Draws the consequences of whatever was done to the connection. To be called after it.
     pub(super) fn settle(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
+        if let Some((pair, seen)) = self.answered.take() {
+            outputs.seen_at.push(seen);
+            let replaced = demux.show(&mut self.traces, pair);
+            self.replace(replaced, outputs);
+        }
         self.drain(now, demux, outputs);
         self.take_backlog(now, demux, outputs);
-        self.close_released(now, demux, outputs);
+        self.settle_streams(now, demux, outputs);
         self.unblock(now, outputs);
         let is_over = self.phase_ends <= now;
         if self.phase == Phase::Closing && (is_over || self.sending() == 0) {
@@ -349,7 +385,7 @@ impl Connection {
             let key = self.key;
             self.noise
                 .take()
-                .map(|unused| self.channels.release(unused));
+                .map(|unused| self.channels.release(unused, Stream::ignore));
             for channel in self.channels.close_all() {
                 outputs.events.push_back(Event::Readable { key, channel });
                 outputs.events.push_back(Event::Writable { key, channel });
@@ -394,10 +430,7 @@ impl Connection {
             return; // as if it were lost
         }
         let replaced = demux.learn(&mut self.traces, pair, &transmit.contents);
-        self.replaced.extend(replaced);
-        if self.is_connected() {
-            outputs.replaced.append(&mut self.replaced);
-        }
+        self.replace(replaced, outputs);
         let kind = Kind::of(&transmit.contents);
         if let Kind::Response {
             is_success: true, ..
@@ -408,10 +441,22 @@ impl Connection {
             self.hear(now);
         }
         let is_data = kind == Kind::Dtls;
+        if let Kind::Request { transaction, .. } = kind {
+            self.paths.ask(now, transaction);
+        }
         if is_data && self.paths.send(now, pair) {
+            self.window.change_path(self.paths.round_trip());
             outputs.events.push_back(Event::Changed { key: self.key });
         }
         outputs.send(transmit);
+    }
+
+    /// Ends the connection whose addresses this one has taken, once this one is up.
+    fn replace(&mut self, replaced: Option<Key>, outputs: &mut Outputs) {
+        self.replaced.extend(replaced);
+        if self.is_connected() {
+            outputs.replaced.append(&mut self.replaced);
+        }
     }
 
     fn on_event(&mut self, now: Instant, event: str0m::Event, outputs: &mut Outputs) {
@@ -446,10 +491,8 @@ impl Connection {
                 }
             }
             Engine::ChannelOpen(channel, label) => {
-                if let Some(ours) = self.channels.opened(channel) {
-                    if ours.is_released {
-                        self.releasing.push(channel); // when it could not be closed yet
-                    }
+                if self.channels.opened(channel) {
+                    self.unsettle(channel); // when flags could not be sent yet
                     outputs.events.push_back(Event::Writable { key, channel });
                 } else if !self.channels.note_foreign(channel) {
                     self.finish(Closed::Protocol);
@@ -463,9 +506,7 @@ impl Connection {
             }
             Engine::ChannelData(data) => {
                 self.hear(now);
-                self.channels.received(data.id, data.data);
-                let channel = data.id;
-                outputs.events.push_back(Event::Readable { key, channel });
+                self.receive(data.id, data.data, outputs);
             }
             Engine::ChannelClose(channel) => {
                 self.channels.closed(channel);
@@ -501,13 +542,19 @@ impl Connection {
     }
 
     fn finish(&mut self, why: Closed) {
+        let was_up = matches!(self.phase, Phase::Connected | Phase::Closing);
+        if was_up && why != Closed::Remote {
+            let engine = self.engine.as_mut();
+            self.farewell = engine.map(|rtc| rtc.direct_api().local_ice_credentials());
+        }
         if !self.is_closed() {
             self.phase = Phase::Closed(why);
         }
         self.engine = None;
         self.early.clear();
         self.backlog.clear();
-        self.releasing.clear();
+        self.unsettled.clear();
+        self.streams_deadline = None;
     }
 }
 
@@ -523,8 +570,9 @@ impl Connection {
         backlog + self.channels.unread()
     }
 
-    pub(super) fn named(&self) -> &[SocketAddr] {
-        &self.named
+    /// How much may be under way.
+    pub(super) fn window(&self) -> usize {
+        self.window.size()
     }
 
     /// In how many ways it is seen, as the other end says.

@@ -1,6 +1,6 @@
 //! Whose datagram is this? All connections share a socket, so STUN requests are told apart by the
 //! user name they are for, STUN responses by the transaction they answer, if that was sent to where they come
-//! from, and everything else by the pair of addresses over which a connection has shown that it is there.
+//! from, and everything else by the pair of addresses that the other end of a connection has verifiably used.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -180,20 +180,17 @@ impl Demux {
         }
     }
 
-    /// Learns from what a connection sends: its requests will be answered, and where it answers a
-    /// request it has verified that the other end is there. Addresses that another connection uses
-    /// are taken over from the same peer only, for a source can be forged, or where that was tried before; that
-    /// connection is returned, which no datagram reaches any more.
+    /// Learns from what a connection sends: its requests will be answered, and it answers only requests that
+    /// are signed with the password that the other end was told. Returns what [`Self::show`] does.
     pub(super) fn learn(
         &mut self,
         traces: &mut Traces,
         pair: Pair,
         datagram: &[u8],
     ) -> Option<Key> {
-        let key = traces.key;
         match Kind::of(datagram) {
             Kind::Request { transaction, .. } => {
-                let asked = place(pair.1);
+                let (key, asked) = (traces.key, place(pair.1));
                 self.transactions.insert(transaction, (key, asked));
                 traces.transactions.push_back(transaction);
                 if traces.transactions.len() > Limits::TRANSACTIONS
@@ -205,22 +202,28 @@ impl Demux {
             }
             Kind::Response {
                 is_success: true, ..
-            } => {
-                let before = self.pairs.get(&pair).copied();
-                if before.is_some_and(|(owner, peer)| owner >= key || peer != traces.peer) {
-                    return None;
-                }
-                self.pairs.insert(pair, (key, traces.peer));
-                traces.pairs.push_back(pair);
-                if traces.pairs.len() > Limits::PAIRS
-                    && let Some(oldest) = traces.pairs.pop_front()
-                {
-                    self.remove_pair(key, &oldest);
-                }
-                before.map(|(owner, _)| owner)
-            }
+            } => self.show(traces, pair),
             _ => None,
         }
+    }
+
+    /// The other end of a connection has verifiably used these addresses: by a signed request, or by a signed answer to a
+    /// request of ours. Addresses that another connection uses are taken over from the same peer only, for a source can be
+    /// forged, or where that was tried before; that connection is returned, which no datagram reaches any more.
+    pub(super) fn show(&mut self, traces: &mut Traces, pair: Pair) -> Option<Key> {
+        let key = traces.key;
+        let before = self.pairs.get(&pair).copied();
+        if before.is_some_and(|(owner, peer)| owner >= key || peer != traces.peer) {
+            return None;
+        }
+        self.pairs.insert(pair, (key, traces.peer));
+        traces.pairs.push_back(pair);
+        if traces.pairs.len() > Limits::PAIRS
+            && let Some(oldest) = traces.pairs.pop_front()
+        {
+            self.remove_pair(key, &oldest);
+        }
+        before.map(|(owner, _)| owner)
     }
 
     /// Which connection is for the user of this name.

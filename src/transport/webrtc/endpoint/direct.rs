@@ -16,11 +16,11 @@ use ::stun::{
     integrity::MessageIntegrity,
     message::{BINDING_REQUEST, Message},
 };
-use libp2p_webrtc_utils::Fingerprint;
 use rand::{RngExt, distr::Alphanumeric};
 use str0m::IceCreds;
 
 use super::{
+    super::fingerprint::Fingerprint,
     AddressChange, ChannelId, Connection, Endpoint, Event, Key, Transmit,
     demux::{self, Kind, Pair},
     stun::decode,
@@ -58,6 +58,7 @@ struct Source {
     /// What it sent.
     request: Vec<u8>,
     asked: demux::TransactionId,
+    asked_at: Instant,
     times: u8,
     until: Instant,
 }
@@ -93,6 +94,7 @@ impl Strangers {
             name,
             request: request.to_vec(),
             asked: transaction.0,
+            asked_at: now,
             times: times + 1,
             until: known
                 .as_ref()
@@ -237,12 +239,13 @@ impl Endpoint {
             if is_new {
                 connection.handle_timeout(now);
             }
-            connection.show(now, pair, &source.request);
+            let round_trip = now.saturating_duration_since(source.asked_at);
+            connection.show(now, pair, round_trip, &source.request);
         });
     }
 
     /// A connection that is to be begun.
-    fn make_direct(
+    pub(super) fn make_direct(
         &mut self,
         now: Instant,
         name: &str,

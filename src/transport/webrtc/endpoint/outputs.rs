@@ -6,7 +6,7 @@ use libp2p::PeerId;
 
 #[cfg(doc)]
 use super::Endpoint;
-use super::{ChannelId, Key};
+use super::{super::framing::StreamError, ChannelId, Key, demux::Pair};
 use crate::{config::Limits, signaling::Notice};
 
 /// How many addresses on TURN servers are remembered. A connection may still send from one for a moment when
@@ -74,17 +74,6 @@ pub(in super::super) enum Closed {
     Protocol,
 }
 
-/// What a read gives.
-#[derive(Debug, PartialEq, Eq)]
-pub(in super::super) enum Read {
-    /// So many bytes were put into the buffer.
-    Bytes(usize),
-    /// Nothing yet: [`Event::Readable`] follows.
-    Blocked,
-    /// Nothing more will come, and it is not known whether something was lost.
-    Closed,
-}
-
 /// What a write does.
 #[derive(Debug, PartialEq, Eq)]
 pub(in super::super) enum Write {
@@ -93,7 +82,18 @@ pub(in super::super) enum Write {
     /// None yet: [`Event::Writable`] follows.
     Blocked,
     /// None will ever be taken.
+    Failed(StreamError),
+}
+
+/// What becomes of a stream that is to be closed.
+#[derive(Debug, PartialEq, Eq)]
+pub(in super::super) enum Close {
+    /// The other side has received everything, or has had the time to.
     Closed,
+    /// It has not said so yet: [`Event::Writable`] follows.
+    Blocked,
+    /// It never will.
+    Failed(StreamError),
 }
 
 /// What an endpoint and its connections have to say.
@@ -107,6 +107,8 @@ pub(super) struct Outputs {
     pub(super) events: VecDeque<Event>,
     /// Connections whose addresses another has taken.
     pub(super) replaced: Vec<Key>,
+    /// Where others have seen us, as they answer checks.
+    pub(super) seen_at: Vec<SocketAddr>,
 }
 
 impl Outputs {
@@ -116,6 +118,17 @@ impl Outputs {
         if self.relayed.len() > MAX_RELAYED {
             self.relayed.pop_front();
         }
+    }
+
+    /// Sends what there is from our end of `pair` to theirs.
+    pub(super) fn send_from(&mut self, pair: Pair, contents: Option<Vec<u8>>) {
+        let (source, destination) = pair;
+        let transmit = contents.map(|contents| Transmit {
+            source,
+            destination,
+            contents,
+        });
+        transmit.into_iter().for_each(|it| self.send(it));
     }
 
     pub(super) fn send(&mut self, transmit: Transmit) {

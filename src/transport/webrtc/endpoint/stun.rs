@@ -48,6 +48,12 @@ const MAX_MESSAGE: usize = 548;
 /// host that is sent to, others are no better than these.
 const MAX_RIVALS: usize = 2;
 
+/// How long what a neighbour tells is named to others after a check that did not confirm it. A path is found in seconds.
+const PROOF_TIME: Duration = Duration::from_secs(60);
+
+/// How long a neighbour is not believed then: a victim that it names hears of at most a minute of connections in six.
+const DISTRUST_TIME: Duration = Duration::from_secs(5 * 60);
+
 #[derive(Debug, Default)]
 pub(super) struct Stun {
     /// The application's, at most [`MAX_SERVERS`].
@@ -70,6 +76,45 @@ struct Asked {
     request: Option<TransactionId>,
     unanswered: u8,
     mapping: Option<Mapping>,
+    /// Whether somebody else has seen us at that IP.
+    is_proven: bool,
+    /// When it is not believed any more, unless it is proven until then.
+    doubted_until: Option<Instant>,
+    /// When it is believed again.
+    distrusted_until: Option<Instant>,
+}
+
+impl Asked {
+    fn new(now: Instant) -> Self {
+        Self {
+            next: now,
+            retry: FIRST_RETRY,
+            request: None,
+            unanswered: 0,
+            mapping: None,
+            is_proven: false,
+            doubted_until: None,
+            distrusted_until: None,
+        }
+    }
+
+    /// Takes what it tells. Another IP has to be proven again, in what is left of the time.
+    fn tell(&mut self, now: Instant, mapping: Mapping) {
+        if self.distrusted_until.is_some_and(|until| now < until) {
+            return;
+        }
+        let ip = |mapping: Mapping| mapping.mapped.ip();
+        self.is_proven &= self.mapping.map(ip) == Some(ip(mapping));
+        self.mapping = Some(mapping);
+    }
+
+    /// Forgets a mapping that was not proven in time.
+    fn expire(&mut self, now: Instant) {
+        if self.doubted_until.take_if(|until| *until <= now).is_some() {
+            self.mapping = None;
+            self.distrusted_until = Some(now + DISTRUST_TIME);
+        }
+    }
 }
 
 /// How the socket at `base` looks from outside.
@@ -111,16 +156,31 @@ impl Stun {
         self.asked.retain(|address, _| all.contains(&address));
         let is_new = all.iter().any(|it| !self.asked.contains_key(it));
         for address in all {
-            self.asked.entry(*address).or_insert(Asked {
-                next: now,
-                retry: FIRST_RETRY,
-                request: None,
-                unanswered: 0,
-                mapping: None,
-            });
+            let asked = self.asked.entry(*address);
+            asked.or_insert_with(|| Asked::new(now));
         }
         if is_new {
             self.suspect(now);
+        }
+    }
+
+    /// Somebody else was told these addresses of ours and has tried them, and none of them is proven for that. What a server
+    /// of the application tells needs no proof.
+    pub(super) fn doubt(&mut self, now: Instant, named: &[SocketAddr]) {
+        for (from, asked) in &mut self.asked {
+            let was_named = asked.mapping.is_some_and(|it| named.contains(&it.mapped));
+            if was_named && !asked.is_proven && !self.servers.contains(from) {
+                asked.doubted_until.get_or_insert(now + PROOF_TIME);
+            }
+        }
+    }
+
+    /// A check of ours was answered by somebody who saw us there. The port may be another one behind a symmetric router.
+    pub(super) fn prove(&mut self, seen: SocketAddr) {
+        let told = self.asked.values_mut();
+        for asked in told.filter(|it| it.mapping.is_some_and(|it| it.mapped.ip() == seen.ip())) {
+            asked.is_proven = true;
+            asked.doubted_until = None;
         }
     }
 
@@ -152,7 +212,7 @@ impl Stun {
 
     /// What is believed of what they say, each once.
     ///
-    /// Any of them may lie. What two at different IPs agree on is so: a router that makes a mapping for
+    /// Any of them may lie, though a neighbour is asked only if this node chose it (`exchange::neighbors`). What two at different IPs agree on is so: a router that makes a mapping for
     /// each host that is sent to, as symmetric ones do, shows no two hosts the same one. What
     /// contradicts it is ignored, unless a server of the application says so, which nobody can slip in.
     /// Where no two agree, the router may well be such a one, and all are believed up to a number: its
@@ -219,12 +279,14 @@ impl Stun {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let asked = self.asked.values().map(|asked| asked.next);
-        asked.chain(self.settles).min()
+        let asked = self.asked.values();
+        let all = asked.flat_map(|asked| [Some(asked.next), asked.doubted_until]);
+        all.flatten().chain(self.settles).min()
     }
 
     /// Asks those who are due.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<Transmit> {
+        self.asked.values_mut().for_each(|asked| asked.expire(now));
         let due = self.asked.iter_mut().filter(|(_, asked)| asked.next <= now);
         due.filter_map(|(address, asked)| {
             let request = TransactionId::new();
@@ -275,7 +337,7 @@ impl Stun {
 
     fn on_told(&mut self, now: Instant, from: SocketAddr, mapping: Mapping) {
         if let Some(asked) = self.asked.get_mut(&from) {
-            asked.mapping = Some(mapping);
+            asked.tell(now, mapping);
             asked.request = None;
             asked.unanswered = 0;
             asked.retry = FIRST_RETRY;

@@ -13,7 +13,8 @@ use libp2p::PeerId;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
-    Candidate, ChannelId, Closed, Endpoint, Event, Key, Read, Status, TIMER_SLACK, Write,
+    super::framing::{self, Read, StreamError},
+    Candidate, ChannelId, Close, Closed, Endpoint, Event, Key, Status, TIMER_SLACK, Write,
     description,
 };
 use crate::{
@@ -25,17 +26,20 @@ use crate::{
 mod addresses;
 mod amplifiers;
 mod associations;
+mod closing;
 mod descriptions;
 mod direct;
 mod foreign;
 mod life;
 mod limits;
+mod lite;
 mod loss;
 mod neighbors;
 mod relays;
 mod streams;
 mod trust;
 mod unsealed;
+mod window;
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -51,6 +55,8 @@ enum Delivery {
         to: usize,
         command: Command,
     },
+    /// The end with the small socket reads again.
+    Read,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,6 +108,8 @@ struct Lab {
     datagrams: usize,
     /// What of them an end has sent where.
     sent_to: HashMap<(usize, SocketAddr), Sent>,
+    /// The socket of an end whose system keeps little for it.
+    socket: Option<window::Socket>,
     /// What the end 1 says of where it is, instead of the truth.
     lies: Vec<SocketAddr>,
     /// Who reported what of its router.
@@ -149,6 +157,7 @@ impl Lab {
             dead: HashSet::new(),
             datagrams: 0,
             sent_to: HashMap::new(),
+            socket: None,
             lies: Vec::new(),
             nat_mappings: Vec::new(),
             paths_found: Vec::new(),
@@ -275,6 +284,12 @@ impl Lab {
         read
     }
 
+    fn close_stream(&mut self, n: usize, key: Key, channel: ChannelId) -> Close {
+        let closed = self.ends[n].endpoint.close_stream(self.now, key, channel);
+        self.collect(n);
+        closed
+    }
+
     fn release_channel(&mut self, n: usize, key: Key, channel: ChannelId) {
         self.ends[n]
             .endpoint
@@ -294,7 +309,7 @@ impl Lab {
                 match self.write(from.0, from.1, writer, &bytes[written..end]) {
                     Write::Taken(n) => written += n,
                     Write::Blocked => break,
-                    Write::Closed => break 'over,
+                    Write::Failed(_) => break 'over,
                 }
             }
             reader = reader.or_else(|| self.ends[to.0].endpoint.accept(to.1));
@@ -302,7 +317,7 @@ impl Lab {
                 match self.read(to.0, to.1, reader, &mut buffer) {
                     Read::Bytes(n) => received.extend_from_slice(&buffer[..n]),
                     Read::Blocked => break,
-                    Read::Closed => break 'over,
+                    Read::Ended | Read::Failed(_) => break 'over,
                 }
             }
             self.step();
@@ -337,7 +352,10 @@ impl Lab {
                 {
                     continue;
                 }
-                let delay = self.rng.random_range(self.delay.clone());
+                let delay = match &mut self.socket {
+                    Some(socket) => socket.delay(self.now, to),
+                    None => self.rng.random_range(self.delay.clone()),
+                };
                 let datagram = Delivery::Datagram {
                     from: source,
                     to,
@@ -461,6 +479,12 @@ impl Lab {
     fn deliver(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Command { to, command } => self.command(to, command),
+            Delivery::Read => self.read_socket(),
+            Delivery::Datagram { from, to, contents }
+                if self.socket.as_ref().is_some_and(|socket| socket.is_at(to)) =>
+            {
+                self.queue(from, contents);
+            }
             Delivery::Datagram { from, to, contents } if self.servers.contains_key(&to) => {
                 let contents = mapping_of(self.servers[&to].unwrap_or(from), &contents);
                 let (from, to) = (to, from);

@@ -1,13 +1,18 @@
 //! How a connection is set up that was dialed by an address (libp2p's specification "WebRTC Direct"): both ends
 //! know beforehand what a description would say.
 
-use std::{net::SocketAddr, time::Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
-use libp2p_webrtc_utils::Fingerprint;
 use str0m::{Candidate, IceCreds, channel::ChannelConfig, config};
 
 use super::{
-    super::demux::{Pair, place},
+    super::{
+        super::fingerprint::Fingerprint,
+        demux::{Pair, place},
+    },
     Connection, Ingredients, Phase, Role,
 };
 use crate::config::Limits;
@@ -34,7 +39,7 @@ impl Connection {
         connection.is_held = is_dialer;
         // The engine wants to expect one also where it is not to look at it.
         let (target, expected) = dialed.unzip();
-        let expected = expected.unwrap_or(Fingerprint::FF).to_multihash();
+        let expected = expected.map_or(vec![0; 32], |it| it.digest().to_vec());
         if let Some(target) = target {
             connection.targets.name(place(target));
         }
@@ -49,7 +54,7 @@ impl Connection {
             api.set_remote_ice_credentials(credentials);
             api.set_remote_fingerprint(config::Fingerprint {
                 hash_func: "sha-256".to_owned(),
-                bytes: expected.digest().to_vec(),
+                bytes: expected,
             });
             api.start_dtls(is_dialer)?;
             api.start_sctp(is_dialer);
@@ -60,6 +65,7 @@ impl Connection {
         });
         if let Some(noise) = connection.noise {
             connection.channels.insert(noise);
+            connection.handshake = Some(noise);
         }
         connection
     }
@@ -74,8 +80,15 @@ impl Connection {
         self.setup.is_none() && self.role == Role::Answerer
     }
 
-    /// The other end has shown that it is at `source`, from where this request came.
-    pub(in super::super) fn show(&mut self, now: Instant, pair: Pair, request: &[u8]) {
+    /// The other end has shown that it is at `source`, from where this request came, by an answer after `round_trip`.
+    pub(in super::super) fn show(
+        &mut self,
+        now: Instant,
+        pair: Pair,
+        round_trip: Duration,
+        request: &[u8],
+    ) {
+        self.paths.note_round_trip(pair, round_trip);
         let source = place(pair.1);
         if self.targets.ask(source, request.len()) {
             self.targets.answer(source);
@@ -86,7 +99,6 @@ impl Connection {
     /// What the other end's certificate has shown.
     pub(in super::super) fn remote_fingerprint(&mut self) -> Option<Fingerprint> {
         let shown = self.run(|rtc| Ok(rtc.direct_api().remote_dtls_fingerprint().cloned()))??;
-        let digest = shown.bytes.try_into().ok()?;
-        Some(Fingerprint::raw(digest))
+        Fingerprint::from_digest(&shown.bytes)
     }
 }

@@ -2,14 +2,21 @@
 //! path in use is (RFC 8445, section 8.3), for each costs both ends a check every 3 s. The others are
 //! searched again when nothing comes over it, and when this machine's addresses change.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
 use str0m::Candidate;
 
 use super::{
-    super::{demux::Pair, surroundings::Surroundings},
+    super::{
+        demux::{Pair, TransactionId},
+        surroundings::Surroundings,
+    },
     Connection,
 };
+use crate::config::Limits;
 
 /// How long a path has to be in use until the others are let go: a better one is found by then.
 const SETTLE_TIME: Duration = Duration::from_secs(3);
@@ -28,6 +35,11 @@ pub(super) struct Paths {
     answered: Instant,
     /// When all but the path in use are let go; `None` once they are.
     settles: Option<Instant>,
+    /// The checks that wait for an answer and when they were sent, the last [`Limits::TRANSACTIONS`]. Each is sent once, so its
+    /// answer tells the round trip, however often others were repeated.
+    checks: VecDeque<(TransactionId, Instant)>,
+    /// The shortest round trip of each path, the last [`Limits::PAIRS`].
+    round_trips: VecDeque<(Pair, Duration)>,
 }
 
 impl Paths {
@@ -37,6 +49,16 @@ impl Paths {
             received: None,
             answered: now,
             settles: Some(now + SETTLE_TIME),
+            checks: VecDeque::new(),
+            round_trips: VecDeque::new(),
+        }
+    }
+
+    /// A check was sent.
+    pub(super) fn ask(&mut self, now: Instant, transaction: TransactionId) {
+        self.checks.push_back((transaction, now));
+        if self.checks.len() > Limits::TRANSACTIONS {
+            self.checks.pop_front();
         }
     }
 
@@ -54,10 +76,32 @@ impl Paths {
     }
 
     /// A check of `pair` was answered.
-    pub(super) fn answer(&mut self, now: Instant, pair: Pair) {
+    pub(super) fn answer(&mut self, now: Instant, pair: Pair, transaction: TransactionId) {
         if self.sent == Some(pair) {
             self.answered = now;
         }
+        let check = self.checks.iter().position(|(it, _)| *it == transaction);
+        if let Some((_, sent)) = check.and_then(|check| self.checks.remove(check)) {
+            self.note_round_trip(pair, now.saturating_duration_since(sent));
+        }
+    }
+
+    /// A datagram to the other end of `pair` was answered after so long.
+    pub(super) fn note_round_trip(&mut self, pair: Pair, time: Duration) {
+        match self.round_trips.iter_mut().find(|(of, _)| *of == pair) {
+            Some((_, shortest)) => *shortest = time.min(*shortest),
+            None => self.round_trips.push_back((pair, time)),
+        }
+        if self.round_trips.len() > Limits::PAIRS {
+            self.round_trips.pop_front();
+        }
+    }
+
+    /// Returns the shortest round trip of the path that data leaves by, if it was measured.
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        let in_use = self.round_trips.iter();
+        let mut in_use = in_use.filter(|(pair, _)| self.sent == Some(*pair));
+        in_use.next().map(|(_, time)| *time)
     }
 
     pub(super) fn in_use(&self) -> Option<Pair> {

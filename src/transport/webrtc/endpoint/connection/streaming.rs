@@ -1,12 +1,17 @@
 //! The streams of a connection: what is read and written, who waits, and what of it makes the other
 //! side wait. How the connection lives and ends is not its business.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use str0m::channel::{ChannelConfig, ChannelId};
 
 use super::{
-    super::{Event, Outputs, Read, Write, channels::State, demux::Demux},
+    super::{
+        super::framing::{self, Flag, MAX_DATA_LEN, Read, Stream, StreamError},
+        Close, Event, Outputs, Write,
+        channels::State,
+        demux::Demux,
+    },
     Connection,
 };
 use crate::config::Limits;
@@ -14,8 +19,9 @@ use crate::config::Limits;
 /// How many datagrams that were held back are taken in at a time.
 const BACKLOG_BATCH: usize = 16;
 
-/// When half a window takes longer than this to get through, the path is long, and the window grows.
-const LONG_PATH: Duration = Duration::from_millis(10);
+/// The most bytes of data in one frame to an end that may run `webrtc-rs`, as libp2p-webrtc does: it reads messages into
+/// 8,192 bytes and fails on a longer one.
+const MAX_FOREIGN_DATA_LEN: usize = 8000;
 
 impl Connection {
     pub(in super::super) fn open(&mut self, now: Instant) -> Option<ChannelId> {
@@ -40,49 +46,96 @@ impl Connection {
         id: ChannelId,
         buffer: &mut [u8],
     ) -> Read {
-        match self.channels.read(id, buffer) {
-            0 if self.channels.state(id) == State::Closed => Read::Closed,
-            0 => Read::Blocked,
-            n => {
-                if !self.backlog.is_empty() && self.channels.unread() < Limits::UNREAD / 2 {
-                    self.engine_deadline = now; // and the backlog with it
-                }
-                Read::Bytes(n)
-            }
+        let read = self.channels.with_stream(id, |stream| stream.read(buffer));
+        let read = read.unwrap_or(Read::Failed(StreamError::ChannelClosed));
+        if let Read::Bytes(_) = read
+            && !self.backlog.is_empty()
+            && self.channels.unread() < Limits::UNREAD / 2
+        {
+            self.engine_deadline = now; // and the backlog with it
         }
+        read
+    }
+
+    /// Takes in a message, and answers it at once, whoever reads the stream.
+    pub(super) fn receive(&mut self, id: ChannelId, message: Vec<u8>, outputs: &mut Outputs) {
+        let is_handshake = self.handshake == Some(id);
+        let acks = self.acks && !is_handshake;
+        let received = self.channels.received(id, message, acks);
+        if is_handshake && received.fin {
+            // Only libp2p-webrtc ends the stream of the handshake. It fails to read if it gets a `FIN_ACK`.
+            self.acks = false;
+        }
+        self.acks |= received.fin_ack;
+        self.unsettle(id);
+        let (key, channel) = (self.key, id);
+        outputs.events.push_back(Event::Readable { key, channel });
+        outputs.events.push_back(Event::Writable { key, channel });
     }
 
     pub(in super::super) fn write(&mut self, now: Instant, id: ChannelId, bytes: &[u8]) -> Write {
+        let (channel, closed) = (self.channels.get_mut(id), StreamError::ChannelClosed);
+        if let Err(why) = channel.map_or(Err(closed), |it| it.stream.check_writable()) {
+            return Write::Failed(why);
+        }
         if !self.is_connected() {
-            return Write::Closed;
+            return Write::Failed(closed);
         }
-        match self.channels.state(id) {
-            State::Closed => return Write::Closed,
-            State::Opening => return Write::Blocked,
-            State::Open => {}
+        let max_len = match self.setup {
+            Some(_) => MAX_DATA_LEN,
+            None => MAX_FOREIGN_DATA_LEN,
+        };
+        let data = bytes.get(..max_len).unwrap_or(bytes);
+        if data.is_empty() {
+            return Write::Taken(0);
         }
-        if self.sending() + bytes.len() > self.window {
-            self.blocked_since.get_or_insert(now);
+        if self.channels.state(id) != State::Open {
+            return Write::Blocked;
+        }
+        let outstanding = self.sending();
+        if !self.window.admits(now, outstanding, data.len()) {
             self.channels.block(id);
             return Write::Blocked;
         }
         self.tick(now);
-        let written = self.run(|rtc| {
-            let channel = rtc.channel(id);
-            Ok(channel.and_then(|mut channel| channel.write(true, bytes).ok()))
-        });
-        match written.flatten() {
+        match self.send_frame(id, &framing::data_frame(data)) {
             Some(true) => {
-                if let Some(channel) = self.channels.get_mut(id) {
-                    channel.is_sending = true;
-                }
-                Write::Taken(bytes.len())
+                self.window.write(now, data.len());
+                Write::Taken(data.len())
             }
             Some(false) => {
                 self.channels.block(id);
                 Write::Blocked
             }
-            None => Write::Closed,
+            None => Write::Failed(closed),
+        }
+    }
+
+    /// Sends one message, if there is room for it. `None` if there never will be.
+    fn send_frame(&mut self, id: ChannelId, frame: &[u8]) -> Option<bool> {
+        let written = self.run(|rtc| {
+            let channel = rtc.channel(id);
+            Ok(channel.and_then(|mut channel| channel.write(true, frame).ok()))
+        });
+        let is_taken = written.flatten()?;
+        if is_taken && let Some(channel) = self.channels.get_mut(id) {
+            channel.is_sending = true;
+        }
+        Some(is_taken)
+    }
+
+    pub(in super::super) fn close_stream(&mut self, now: Instant, id: ChannelId) -> Close {
+        self.tick(now);
+        let acks = self.acks;
+        let closed = self
+            .channels
+            .with_stream(id, |stream| stream.close(now, acks));
+        self.unsettle(id);
+        match closed {
+            Some(Ok(true)) => Close::Closed,
+            Some(Ok(false)) => Close::Blocked,
+            Some(Err(why)) => Close::Failed(why),
+            None => Close::Failed(StreamError::ChannelClosed),
         }
     }
 
@@ -112,9 +165,19 @@ impl Connection {
         sum
     }
 
-    pub(in super::super) fn release_channel(&mut self, id: ChannelId) {
-        if self.channels.release(id) {
-            self.releasing.push(id);
+    pub(in super::super) fn release_channel(&mut self, now: Instant, id: ChannelId) {
+        self.tick(now);
+        if self.handshake == Some(id) {
+            self.channels.release(id, Stream::ignore);
+        } else if self.channels.release(id, |stream| stream.release(now)) {
+            self.unsettle(id);
+        }
+    }
+
+    /// Has [`Self::settle_streams`] look at a stream.
+    pub(super) fn unsettle(&mut self, id: ChannelId) {
+        if !self.unsettled.contains(&id) {
+            self.unsettled.push(id);
         }
     }
 
@@ -135,37 +198,71 @@ impl Connection {
         }
     }
 
-    pub(super) fn close_released(
+    /// Sends flags that are due, and ends what has waited long enough.
+    pub(super) fn settle_streams(
         &mut self,
         now: Instant,
         demux: &mut Demux,
         outputs: &mut Outputs,
     ) {
-        if self.releasing.is_empty() {
+        if self.unsettled.is_empty() {
             return;
         }
         self.sending(); // brings up to date which channels are
-        for id in std::mem::take(&mut self.releasing) {
-            match self.channels.get_mut(id) {
-                Some(channel) if channel.is_sending => self.releasing.push(id),
-                Some(_) => {
-                    self.close_channel(id);
-                    self.tick(now);
-                }
-                None => {}
+        self.streams_deadline = None;
+        let mut has_acted = false;
+        for id in std::mem::take(&mut self.unsettled) {
+            has_acted |= self.send_flags(id);
+            let acks = self.acks;
+            let Some(channel) = self.channels.get_mut(id) else {
+                continue;
+            };
+            let (is_sending, stream) = (channel.is_sending, &mut channel.stream);
+            if stream.expire(now) {
+                let (key, channel) = (self.key, id);
+                outputs.events.push_back(Event::Writable { key, channel });
+            }
+            if stream.is_over(now, acks) && !is_sending {
+                self.close_channel(id);
+                self.tick(now);
+                has_acted = true;
+            } else if stream.is_unsettled() {
+                let deadlines = self.streams_deadline.into_iter();
+                self.streams_deadline = deadlines.chain(stream.deadline(now)).min();
+                self.unsettled.push(id);
             }
         }
-        self.drain(now, demux, outputs);
+        if has_acted {
+            self.drain(now, demux, outputs);
+        }
     }
 
-    /// Lets writers go on once half of the window is free.
+    /// Sends the flags that are due over a channel, as far as there is room. They do not count into the window, for a
+    /// channel has each of them once. Returns true if one was sent.
+    fn send_flags(&mut self, id: ChannelId) -> bool {
+        let mut has_sent = false;
+        while self.channels.state(id) == State::Open
+            && let Some(flag) = self.due(id)
+            && self.send_frame(id, &flag.frame()) == Some(true)
+        {
+            self.channels.with_stream(id, |stream| stream.on_sent(flag));
+            has_sent = true;
+        }
+        has_sent
+    }
+
+    fn due(&mut self, id: ChannelId) -> Option<Flag> {
+        self.channels.get_mut(id)?.stream.due()
+    }
+
+    /// Lets writers go on once there is room.
     pub(super) fn unblock(&mut self, now: Instant, outputs: &mut Outputs) {
-        if !self.channels.has_blocked() || self.sending() > self.window / 2 {
+        if !self.channels.has_blocked() {
             return;
         }
-        let since = self.blocked_since.take();
-        if since.is_some_and(|since| now.saturating_duration_since(since) > LONG_PATH) {
-            self.window = Limits::UNACKNOWLEDGED.min(2 * self.window);
+        let outstanding = self.sending();
+        if !self.window.has_room(now, outstanding) {
+            return;
         }
         let key = self.key;
         for channel in self.channels.unblock() {

@@ -8,10 +8,9 @@ use ::stun::{
     integrity::MessageIntegrity,
     message::{BINDING_SUCCESS, Message},
 };
-use libp2p_webrtc_utils::Fingerprint;
 
 use super::{
-    super::{direct::question, stun::decode},
+    super::{super::fingerprint::Fingerprint, direct::question, stun::decode},
     World, address, play, suffer,
 };
 use crate::{config::Limits, script::Script};
@@ -89,7 +88,7 @@ impl World {
             4 => {
                 let certificate = &self.ends[1].certificate.certificate;
                 let fingerprint = match script.below(4)? {
-                    0 => Fingerprint::FF,
+                    0 => Fingerprint::from_certificate(&[]),
                     _ => Fingerprint::from_certificate(certificate),
                 };
                 let key = self.ends[0].dial_address(now, address(1), fingerprint);

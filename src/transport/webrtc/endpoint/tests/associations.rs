@@ -257,7 +257,8 @@ fn u32_at(value: &[u8], at: usize) -> u32 {
 fn who_speaks_by_hand_is_heard() {
     let mut siege = Siege::new();
     let (stream, number) = siege.stream;
-    let chunk = siege.data(stream, number, WHOLE | AT_ONCE, b"hello");
+    let hello = framing::data_frame(b"hello");
+    let chunk = siege.data(stream, number, WHOLE | AT_ONCE, &hello);
     siege.send(&[chunk]);
     let mut buffer = [0; 10];
     let channel = siege.channel;
@@ -267,7 +268,21 @@ fn who_speaks_by_hand_is_heard() {
     siege.send(&[request]);
     assert_eq!(siege.results(), [1]);
     let read = siege.lab.read(1, siege.us, channel, &mut buffer);
-    assert_eq!(read, Read::Closed);
+    assert_eq!(read, Read::Failed(StreamError::ChannelClosed));
+}
+
+#[test]
+fn a_message_that_is_no_frame_resets_its_stream_only() {
+    let mut siege = Siege::new();
+    let (stream, number) = siege.stream;
+    let chunk = siege.data(stream, number, WHOLE | AT_ONCE, b"\x02garbage");
+    siege.send(&[chunk]);
+    let (channel, malformed) = (siege.channel, StreamError::Malformed);
+    let read = siege.lab.read(1, siege.us, channel, &mut [0; 10]);
+    assert_eq!(read, Read::Failed(malformed));
+    let written = siege.lab.write(1, siege.us, channel, b"x");
+    assert_eq!(written, Write::Failed(malformed));
+    assert_eq!(siege.lab.status(1, siege.us), Status::Connected);
 }
 
 #[test]
@@ -339,7 +354,10 @@ fn messages_on_a_stream_that_we_have_closed_end_it() {
     let mut siege = Siege::new();
     let (channel, (stream, number)) = (siege.channel, siege.stream);
     siege.lab.release_channel(1, siege.us, channel);
-    siege.lab.run(SECOND);
+    siege.lab.run(MS * 10);
+    let reset = siege.received(0).last().map_or(0, |data| u32_at(data, 0));
+    siege.send(&[sample::sack(reset, 1 << 20, &[])]);
+    siege.lab.run(Limits::STREAM_CLOSE_TIME + SECOND);
     let flood = siege.flood(3 * Limits::SCTP_HELD / 2, |siege, n| {
         siege.data(stream, number + n as u16, WHOLE, b"x")
     });
@@ -476,7 +494,9 @@ fn a_message_may_be_so_long() {
     for len in [most - 1, most, most + 1] {
         let mut siege = Siege::new();
         let (stream, number) = siege.stream;
-        let message = pattern(len);
+        // Bytes of zero are empty frames.
+        let data = framing::data_frame(&pattern(10_000)).repeat(6);
+        let message = [data, vec![0; len - 6 * 10_005]].concat();
         let last = len.div_ceil(FULL) - 1;
         for (n, part) in message.chunks(FULL).enumerate() {
             let mut flags = AT_ONCE;
@@ -488,7 +508,7 @@ fn a_message_may_be_so_long() {
         siege.lab.run(SECOND * 5);
         let (channel, mut buffer) = (siege.channel, vec![0; 2 * most]);
         let read = siege.lab.read(1, siege.us, channel, &mut buffer);
-        let there = 1 + if len <= most { len } else { 0 };
+        let there = 1 + if len <= most { 60_000 } else { 0 };
         assert_eq!(read, Read::Bytes(there), "{len}");
         let is_open = siege.lab.status(1, siege.us) == Status::Connected;
         assert_eq!(is_open, len <= most, "{len}");

@@ -1,10 +1,9 @@
 //! Those who dial an address, and those who do as if.
 
 use ::stun::agent::TransactionId;
-use libp2p_webrtc_utils::Fingerprint;
 
 use super::{
-    super::{direct::question, fuzz::strangers},
+    super::{super::fingerprint::Fingerprint, direct::question, fuzz::strangers},
     *,
 };
 use crate::config::Limits;
@@ -49,7 +48,7 @@ fn who_dials_an_address_is_connected_and_both_see_each_others_certificate() {
 }
 
 #[test]
-fn the_channel_of_the_proof_can_be_used_and_then_closed_by_both() {
+fn the_channel_of_the_proof_can_be_used_and_then_dropped_by_both() {
     for seed in 0..20 {
         let mut lab = lab(seed);
         let (a, b) = lab.connect_directly(0, 1);
@@ -75,6 +74,42 @@ fn the_channel_of_the_proof_can_be_used_and_then_closed_by_both() {
     }
 }
 
+/// As libp2p-webrtc does, which sends no `FIN_ACK` and breaks when it gets one.
+#[test]
+fn an_end_that_ends_the_stream_of_the_proof_gets_no_fin_ack() {
+    let mut lab = lab(1);
+    let (a, b) = lab.connect_directly(0, 1);
+    let noise = lab.ends[0].endpoint.noise(a).unwrap().0;
+    lab.run(MS * 20);
+    lab.close_stream(0, a, noise);
+    let ours = lab.open(0, a);
+    let theirs = lab.accept(1, b);
+    lab.run(MS * 20);
+    assert_eq!(lab.close_stream(0, a, ours), Close::Blocked);
+    lab.run(MS * 20);
+    assert_eq!(lab.close_stream(0, a, ours), Close::Blocked);
+    assert_eq!(lab.read(1, b, theirs, &mut [0]), Read::Ended);
+    assert_eq!(lab.close_stream(1, b, theirs), Close::Closed);
+    lab.release_channel(1, b, theirs);
+    lab.run(MS * 20);
+    // Nobody waits for the other side to close it.
+    assert_eq!(lab.ends[1].endpoint.connections[&b].foreign(), 0);
+}
+
+/// As js-libp2p and go-libp2p do, which leave it open.
+#[test]
+fn the_channel_of_the_proof_stays_open_when_it_is_dropped() {
+    let mut lab = lab(1);
+    let (a, b) = lab.connect_directly(0, 1);
+    let noise = [(0, a), (1, b)].map(|(n, key)| lab.ends[n].endpoint.noise(key).unwrap().0);
+    lab.release_channel(0, a, noise[0]);
+    lab.run(Limits::STREAM_CLOSE_TIME + SECOND);
+    assert_eq!(lab.read(1, b, noise[1], &mut [0]), Read::Blocked);
+    assert_eq!(lab.write(1, b, noise[1], b"x"), Write::Taken(1));
+    lab.release_channel(1, b, noise[1]);
+    lab.finish((0, a), (1, b));
+}
+
 #[test]
 fn an_address_is_dialed_where_datagrams_are_lost_and_doubled() {
     for seed in 0..20 {
@@ -94,7 +129,7 @@ fn who_has_another_certificate_than_the_address_says_is_not_connected() {
     let mut lab = lab(1);
     let (now, target) = (lab.now, address(1, 0));
     let endpoint = &mut lab.ends[0].endpoint;
-    let key = endpoint.dial_address(now, target, Fingerprint::FF);
+    let key = endpoint.dial_address(now, target, Fingerprint::from_certificate(&[]));
     lab.collect(0);
     let closed = Status::Closed(Closed::Protocol);
     assert!(lab.run_until(SECOND * 5, |lab| lab.status(0, key) == closed));
@@ -365,4 +400,73 @@ fn who_comes_to_a_new_address_is_asked_there_also_when_nobody_else_is_let_in() {
     assert!(asked.len() <= request(&name).len());
     let sent = lab.arrives(stranger(1), &answer(&name, asked));
     assert_eq!(sent.len(), 1, "its check is answered now");
+}
+
+impl Lab {
+    /// A direct connection whose proof is over.
+    fn proven_connection(&mut self) -> [(usize, Key); 2] {
+        let (a, b) = self.connect_directly(0, 1);
+        let ends = [(0, a), (1, b)];
+        for (n, key) in ends {
+            let noise = self.ends[n].endpoint.noise(key).unwrap().0;
+            self.release_channel(n, key, noise);
+        }
+        self.ends[1].endpoint.forget_stranger(b);
+        self.run(SECOND);
+        ends
+    }
+}
+
+#[test]
+fn a_close_is_seen_at_once_by_the_other_end() {
+    for closes in [0, 1] {
+        let mut lab = lab(1);
+        let ends = lab.proven_connection();
+        let ((n, ours), (m, theirs)) = (ends[closes], ends[1 - closes]);
+        lab.release(n, ours);
+        let is_seen = |lab: &mut Lab| lab.status(m, theirs) == Status::Closed(Closed::Remote);
+        assert!(lab.run_until(MS * 10, is_seen), "{closes}");
+        lab.release(m, theirs);
+        lab.assert_empty();
+    }
+}
+
+/// A browser's application may learn of a close only by the checks of ICE, and last words can be lost.
+#[test]
+fn a_check_of_a_closed_connection_is_refused_and_begins_none() {
+    let mut lab = lab(1);
+    let [(_, a), (_, b)] = lab.proven_connection();
+    lab.loss = 1.0;
+    lab.release(1, b);
+    lab.run(MS * 50);
+    lab.loss = 0.0;
+    assert_eq!(lab.status(0, a), Status::Connected);
+    let is_seen = |lab: &mut Lab| lab.status(0, a) == Status::Closed(Closed::Remote);
+    assert!(lab.run_until(SECOND * 4, is_seen), "within one check");
+    assert!(!lab.ends[1].endpoint.has_connections());
+    lab.release(0, a);
+    lab.assert_empty();
+}
+
+#[test]
+fn eight_signed_checks_of_a_closed_connection_are_refused_within_30_s() {
+    let mut lab = lab(1);
+    let [(_, a), (_, b)] = lab.proven_connection();
+    let name = lab.ends[1].endpoint.demux.ufrags().next().unwrap().clone();
+    for (n, key) in [(0, a), (1, b)] {
+        lab.release(n, key);
+    }
+    lab.run(SECOND);
+    let mut forged = request(&name);
+    let integrity = forged.len() - 20;
+    forged[integrity] ^= 1;
+    assert!(lab.arrives(stranger(1), &forged).is_empty());
+    for refusals in 1..=9 {
+        let sent = lab.arrives(stranger(1), &request(&name));
+        assert_eq!(sent.len(), usize::from(refusals <= 8), "{refusals}");
+        assert!(sent.iter().all(|it| it.len() <= request(&name).len()));
+    }
+    // It is forgotten then, and asked like any other.
+    lab.now += SECOND * 29;
+    assert_eq!(lab.arrives(stranger(1), &request(&name)).len(), 1);
 }

@@ -14,7 +14,10 @@ use webrtc::{
     },
 };
 
-use super::*;
+use super::{
+    super::super::framing::{Item, Scanner},
+    *,
+};
 
 const SENT: usize = 200_000;
 const MESSAGE: usize = 10_000;
@@ -180,10 +183,16 @@ fn echo(connection: &RTCPeerConnection) {
 /// Sends over a channel and says when all of it has come back.
 async fn ask(channel: Arc<RTCDataChannel>) -> mpsc::Receiver<()> {
     let (done, is_done) = mpsc::channel(1);
-    let received = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let received = Arc::new(std::sync::Mutex::new((Scanner::default(), Vec::new())));
     channel.on_message(Box::new(move |message: DataChannelMessage| {
         let mut all = received.lock().unwrap();
-        all.extend_from_slice(&message.data);
+        let (scanner, all) = &mut *all;
+        let mut at = 0;
+        while let Some(item) = scanner.next(&message.data, &mut at).unwrap() {
+            if let Item::Data(part) = item {
+                all.extend_from_slice(&message.data[part]);
+            }
+        }
         if all.len() == SENT {
             assert!(*all == pattern(SENT));
             done.try_send(()).unwrap();
@@ -195,7 +204,8 @@ async fn ask(channel: Arc<RTCDataChannel>) -> mpsc::Receiver<()> {
         Box::pin(async move {
             let channel = weak.upgrade().unwrap();
             for message in pattern(SENT).chunks(MESSAGE) {
-                channel.send(&message.to_vec().into()).await.unwrap();
+                let frame = framing::data_frame(message);
+                channel.send(&frame.into()).await.unwrap();
             }
         })
     }));

@@ -327,3 +327,64 @@ fn a_neighbours_answer_of_any_shape_is_survived() {
     }
     assert!(believed > 100, "{believed}");
 }
+
+const VICTIM: &str = "9.6.6.6:6";
+
+/// An end that was told something by a neighbour has met somebody who sees the truth.
+fn met(lie: Option<&str>) -> (Lab, usize) {
+    let (mut lab, a) = lab_with(&[("9.9.9.1:1", lie)]);
+    assert_eq!(mapped(&lab, a), [lie.unwrap_or(PUBLIC)]);
+    let (ours, theirs) = lab.connect(a, 0).unwrap();
+    lab.release(a, ours);
+    lab.release(0, theirs);
+    (lab, a)
+}
+
+#[test]
+fn a_mapping_at_which_no_check_was_answered_is_dropped_after_a_minute() {
+    let (mut lab, a) = met(Some(VICTIM));
+    lab.run(SECOND * 59);
+    assert_eq!(mapped(&lab, a), [VICTIM]);
+    lab.run(SECOND);
+    assert_eq!(mapped(&lab, a), [] as [&str; 0]);
+    lab.run(SECOND * 299);
+    assert_eq!(mapped(&lab, a), [] as [&str; 0], "nor what it repeats");
+    lab.run(SECOND * 21);
+    assert_eq!(mapped(&lab, a), [VICTIM], "it may tell the truth now");
+}
+
+#[test]
+fn another_victim_gets_no_other_minute() {
+    let (mut lab, a) = met(Some(VICTIM));
+    let other = addr("9.7.7.7:7");
+    lab.servers.insert(addr("9.9.9.1:1"), Some(other));
+    lab.run(SECOND * 30);
+    assert_eq!(mapped(&lab, a), [other.to_string()]);
+    lab.run(SECOND * 30);
+    assert_eq!(mapped(&lab, a), [] as [&str; 0]);
+}
+
+#[test]
+fn a_mapping_at_which_a_check_was_answered_is_kept() {
+    let (mut lab, a) = met(None);
+    lab.run(SECOND * 600);
+    assert_eq!(mapped(&lab, a), [PUBLIC]);
+}
+
+#[test]
+fn a_mapping_is_kept_while_nobody_has_tried_it() {
+    let (mut lab, a) = lab_with(&[("9.9.9.1:1", Some(VICTIM))]);
+    lab.run(SECOND * 600);
+    assert_eq!(mapped(&lab, a), [VICTIM]);
+}
+
+#[test]
+fn what_a_server_of_the_application_tells_needs_no_proof() {
+    let (mut lab, a) = lab_with(&[]);
+    use_stun_server(&mut lab, a);
+    lab.servers.insert(addr(STUN_SERVER), Some(addr(VICTIM)));
+    lab.run(SECOND);
+    lab.connect(a, 0).unwrap();
+    lab.run(SECOND * 120);
+    assert_eq!(mapped(&lab, a), [VICTIM]);
+}

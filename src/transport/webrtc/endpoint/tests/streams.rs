@@ -1,6 +1,7 @@
 //! What streams promise.
 
-use super::*;
+use super::{super::super::framing::MAX_DATA_LEN, *};
+use crate::config::Limits;
 
 #[test]
 fn writes_of_any_size_arrive_in_order() {
@@ -8,7 +9,7 @@ fn writes_of_any_size_arrive_in_order() {
     let (a, b) = lab.connect(0, 1).unwrap();
     let writer = lab.open(0, a);
     let mut sent = Vec::new();
-    for size in [1, 2, 3, 100, 1200, 1201, 8191, 8192, 16_384] {
+    for size in [1, 2, 3, 100, 1200, 1201, 8191, 8192, MAX_DATA_LEN] {
         let message = pattern(size);
         assert!(
             lab.run_until(SECOND, |lab| lab.write(0, a, writer, &message)
@@ -44,14 +45,16 @@ fn what_was_written_arrives_before_a_close_and_can_be_read_after_it() {
             == Write::Taken(16_000))
     );
     let reader = lab.accept(1, b);
-    lab.release_channel(0, a, writer);
     lab.release(0, a);
     assert!(lab.run_until(SECOND * 12, |lab| lab.status(1, b) != Status::Connected));
     let mut received = vec![0; 20_000];
     assert_eq!(lab.read(1, b, reader, &mut received), Read::Bytes(16_000));
     assert_eq!(received[..16_000], sent);
-    assert_eq!(lab.read(1, b, reader, &mut received), Read::Closed);
-    assert_eq!(lab.write(1, b, reader, b"late"), Write::Closed);
+    let closed = Read::Failed(StreamError::ChannelClosed);
+    assert_eq!(lab.read(1, b, reader, &mut received), closed);
+    let closed = Write::Failed(StreamError::ChannelClosed);
+    assert_eq!(lab.write(1, b, reader, b"late"), closed);
+    lab.release_channel(0, a, writer);
     lab.release(1, b);
     lab.release_channel(1, b, reader);
     lab.assert_empty();
@@ -114,7 +117,7 @@ fn a_reader_that_pauses_costs_little_and_loses_nothing() {
             match lab.write(0, a, writer, &sent[written..end]) {
                 Write::Taken(n) => written += n,
                 Write::Blocked => break,
-                Write::Closed => panic!("closed after {written}: {:?}", lab.status(0, a)),
+                Write::Failed(why) => panic!("{why} after {written}: {:?}", lab.status(0, a)),
             }
         }
         reader = reader.or_else(|| lab.ends[1].endpoint.accept(b));
@@ -170,4 +173,101 @@ fn writers_wait_for_room_and_are_let_in_again() {
     lab.release(0, a);
     lab.release(1, b);
     lab.assert_empty();
+}
+
+/// Two ends, and a channel at both that the first one has opened.
+fn channel() -> (Lab, (Key, ChannelId), (Key, ChannelId)) {
+    let mut lab = Lab::new(1);
+    let (a, b) = lab.connect(0, 1).unwrap();
+    let ours = lab.open(0, a);
+    let theirs = lab.accept(1, b);
+    lab.run(MS * 10);
+    (lab, (a, ours), (b, theirs))
+}
+
+impl Lab {
+    fn is_open_at_b(&self, key: Key) -> bool {
+        self.ends[1].endpoint.connections[&key].foreign() > 0
+    }
+}
+
+#[test]
+fn an_end_is_acknowledged_while_nobody_reads() {
+    let (mut lab, (a, ours), _) = channel();
+    assert_eq!(lab.write(0, a, ours, b"unread"), Write::Taken(6));
+    assert_eq!(lab.close_stream(0, a, ours), Close::Blocked);
+    let is_closed = |lab: &mut Lab| lab.close_stream(0, a, ours) == Close::Closed;
+    assert!(lab.run_until(MS * 20, is_closed));
+}
+
+#[test]
+fn an_end_is_acknowledged_after_the_stream_was_dropped() {
+    let (mut lab, (a, ours), (b, theirs)) = channel();
+    assert_eq!(lab.close_stream(1, b, theirs), Close::Blocked);
+    lab.release_channel(1, b, theirs);
+    lab.run(MS * 20);
+    let stopped = Write::Failed(StreamError::Stopped);
+    assert_eq!(lab.write(0, a, ours, b"x"), stopped);
+    assert_eq!(lab.close_stream(0, a, ours), Close::Closed);
+    assert!(lab.is_open_at_b(b));
+    lab.release_channel(0, a, ours);
+    lab.run(SECOND); // for all to be acknowledged
+    assert!(!lab.is_open_at_b(b));
+}
+
+#[test]
+fn a_close_waits_five_seconds_for_its_acknowledgement() {
+    let (mut lab, (a, ours), _) = channel();
+    lab.ends[1].is_cut = true;
+    assert_eq!(lab.close_stream(0, a, ours), Close::Blocked);
+    lab.run(Limits::STREAM_CLOSE_TIME - MS);
+    assert_eq!(lab.close_stream(0, a, ours), Close::Blocked);
+    lab.run(MS + TIMER_SLACK);
+    assert_eq!(lab.close_stream(0, a, ours), Close::Closed);
+}
+
+#[test]
+fn the_side_that_opened_a_channel_closes_it() {
+    let (mut lab, (a, ours), (b, theirs)) = channel();
+    lab.close_stream(0, a, ours);
+    lab.close_stream(1, b, theirs);
+    lab.run(MS * 20);
+    lab.release_channel(1, b, theirs);
+    lab.run(SECOND);
+    assert!(lab.is_open_at_b(b));
+    lab.release_channel(0, a, ours);
+    lab.run(MS * 20);
+    assert!(!lab.is_open_at_b(b));
+    lab.finish((0, a), (1, b));
+}
+
+#[test]
+fn the_other_side_closes_it_after_five_seconds() {
+    let (mut lab, (a, ours), (b, theirs)) = channel();
+    lab.close_stream(0, a, ours);
+    lab.close_stream(1, b, theirs);
+    lab.run(MS * 20);
+    lab.release_channel(1, b, theirs);
+    lab.run(Limits::STREAM_CLOSE_TIME - MS);
+    assert!(lab.is_open_at_b(b));
+    lab.run(MS * 20 + TIMER_SLACK);
+    assert!(!lab.is_open_at_b(b));
+    lab.release_channel(0, a, ours);
+    lab.finish((0, a), (1, b));
+}
+
+#[test]
+fn what_was_written_arrives_before_a_channel_is_closed() {
+    let (mut lab, (a, ours), (b, theirs)) = channel();
+    lab.loss = 0.1;
+    let sent = pattern(16_000);
+    assert_eq!(lab.write(0, a, ours, &sent), Write::Taken(16_000));
+    lab.close_stream(0, a, ours);
+    lab.release_channel(0, a, ours);
+    let mut received = vec![0; 20_000];
+    let has_come = |lab: &mut Lab| lab.read(1, b, theirs, &mut received) == Read::Bytes(16_000);
+    assert!(lab.run_until(SECOND * 9, has_come));
+    assert_eq!(received[..16_000], sent);
+    let has_ended = |lab: &mut Lab| lab.read(1, b, theirs, &mut [0]) == Read::Ended;
+    assert!(lab.run_until(SECOND * 9, has_ended));
 }

@@ -1,0 +1,231 @@
+//! How much may be written before the other side acknowledges it, and how fast. It knows sizes and times, and nothing
+//! of channels.
+//!
+//! A receiver's socket may hold no more than 128 KiB (Chromium 156), of which each datagram takes some 2 KiB. What exceeds
+//! it is lost, and the end of a burst is sent again only after a second. So no more than [`BURST`] is sent at once. A longer
+//! path gets a larger window by its measured round trip, and its writes are spread over that time. A receiver that
+//! stands still looks like a longer path to whoever waits for acknowledgements; so these can make the window
+//! larger only if they come about as fast as the path allows.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Limits;
+
+/// Bytes that may be sent at once: about as many datagrams as a socket of 128 KiB holds.
+pub(super) const BURST: usize = 64 * 1024;
+
+/// Bytes per second that each receiver is taken to read: Chromium 156 reads 17 to 23 MiB.
+const RATE: usize = 16 * 1024 * 1024;
+
+/// How far a writer may be ahead of the pace at least, in time: timers are no finer.
+const AHEAD: Duration = Duration::from_millis(1);
+
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    /// How much the acknowledgements have shown to be good, beyond what the round trip alone allows.
+    proven: usize,
+    /// The shortest measured round trip of the path.
+    round_trip: Option<Duration>,
+    /// Bytes that were written over this path, or before.
+    written: u64,
+    round: Option<Round>,
+    /// When everything written is sent at the pace of the path.
+    paced_until: Option<Instant>,
+    /// When a writer may go on that was too fast.
+    opens_at: Option<Instant>,
+}
+
+/// A time in which a whole window is acknowledged.
+#[derive(Debug, Clone, Copy)]
+struct Round {
+    since: Instant,
+    /// It is over when so many bytes have been acknowledged.
+    until: u64,
+}
+
+impl Window {
+    /// Data goes over another path.
+    pub(super) fn change_path(&mut self, round_trip: Option<Duration>) {
+        *self = Self {
+            round_trip,
+            written: self.written,
+            ..Self::default()
+        };
+    }
+
+    /// Takes the shortest round trip of the path, measured by ICE checks.
+    pub(super) fn measure(&mut self, round_trip: Option<Duration>) {
+        self.round_trip = round_trip;
+    }
+
+    pub(super) fn size(&self) -> usize {
+        let by_distance = self.round_trip.map_or(0.0, |it| it.as_secs_f64()) * RATE as f64;
+        (by_distance as usize)
+            .max(self.proven)
+            .clamp(BURST, Limits::UNACKNOWLEDGED)
+    }
+
+    /// Returns true if so many bytes may be written now, beside those that are `outstanding`.
+    pub(super) fn admits(&mut self, now: Instant, outstanding: usize, len: usize) -> bool {
+        if outstanding > 0 && outstanding + len > self.size() {
+            let (since, until) = (now, self.written);
+            self.round.get_or_insert(Round { since, until });
+            return false;
+        }
+        let ahead = self.duration_of(BURST / 2).max(AHEAD);
+        let ahead = ahead.saturating_sub(self.duration_of(len));
+        let is_too_fast = self.paced_until.is_some_and(|at| at > now + ahead);
+        if is_too_fast {
+            self.opens_at = self.paced_until.and_then(|at| at.checked_sub(ahead));
+        }
+        !is_too_fast
+    }
+
+    /// So many bytes were written.
+    pub(super) fn write(&mut self, now: Instant, len: usize) {
+        self.written = self.written.saturating_add(len as u64);
+        let begin = self.paced_until.map_or(now, |at| at.max(now));
+        self.paced_until = Some(begin + self.duration_of(len));
+    }
+
+    /// Returns true if waiting writers are to go on: once half a burst may be written, so that they do not wake up for each
+    /// datagram.
+    pub(super) fn has_room(&mut self, now: Instant, outstanding: usize) -> bool {
+        self.learn(now, outstanding);
+        self.opens_at.take_if(|at| *at <= now);
+        self.opens_at.is_none() && outstanding + BURST / 2 <= self.size()
+    }
+
+    /// When [`Self::has_room`] is to be asked again, if nothing else happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.opens_at
+    }
+
+    /// Grows to what arrives within the shortest round trip and half a burst, which may wait at the receiver.
+    fn learn(&mut self, now: Instant, outstanding: usize) {
+        let acknowledged = self.written.saturating_sub(outstanding as u64);
+        let round = self.round.take_if(|round| round.until <= acknowledged);
+        let (Some(round), Some(shortest)) = (round, self.round_trip) else {
+            return;
+        };
+        let took = now.saturating_duration_since(round.since).max(shortest);
+        let share = shortest.as_secs_f64() / took.as_secs_f64();
+        if share.is_finite() {
+            let arriving = (self.size() as f64 * share) as usize;
+            self.proven = self.proven.max(BURST / 2 + arriving);
+        }
+    }
+
+    /// How long so many bytes take at the pace of the path, which is a window in each round trip; no time where one burst is
+    /// all that is under way.
+    fn duration_of(&self, len: usize) -> Duration {
+        let size = self.size();
+        match self.round_trip {
+            Some(round_trip) if size > BURST => round_trip.mul_f64(len as f64 / size as f64),
+            _ => Duration::ZERO,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn window(round_trip: Duration) -> Window {
+        let mut window = Window::default();
+        window.measure(Some(round_trip));
+        window
+    }
+
+    #[test]
+    fn the_window_follows_the_round_trip_between_64_kib_and_1_mib() {
+        assert_eq!(Window::default().size(), 64 << 10);
+        for (round_trip, kib) in [
+            (0, 64),
+            (4, 65),
+            (10, 163),
+            (50, 819),
+            (63, 1024),
+            (9999, 1024),
+        ] {
+            assert_eq!(window(MS * round_trip).size() >> 10, kib, "{round_trip} ms");
+        }
+    }
+
+    #[test]
+    fn a_short_path_has_one_burst_under_way_and_no_pace() {
+        let now = Instant::now();
+        let mut window = window(MS);
+        for (outstanding, admits) in [(49_151, true), (49_152, true), (49_153, false)] {
+            assert_eq!(window.admits(now, outstanding, 16_384), admits);
+        }
+        for _ in 0..100 {
+            assert!(window.admits(now, 0, 16_384));
+            window.write(now, 16_384);
+        }
+    }
+
+    #[test]
+    fn a_long_path_gets_half_a_burst_at_once_and_the_rest_at_its_pace() {
+        let start = Instant::now();
+        let mut window = window(MS * 50);
+        let mut write = |now: Instant| {
+            let before = window.written;
+            while window.admits(now, 0, 1024) {
+                window.write(now, 1024);
+            }
+            let opens_at = window.deadline().unwrap();
+            ((window.written - before) as usize, opens_at)
+        };
+        let (burst, opens_at) = write(start);
+        assert_eq!(burst, BURST / 2);
+        // 16 MiB a second: 1 KiB in 61 us.
+        let late = opens_at - start;
+        assert!(late > Duration::ZERO && late < MS / 10, "{late:?}");
+        let (more, _) = write(start + MS);
+        assert!((15..=17).contains(&(more >> 10)), "{more}");
+        assert!(!window.has_room(start + MS, 0));
+        assert!(window.has_room(start + MS * 2, 0));
+        assert_eq!(window.deadline(), None);
+    }
+
+    /// Fills the window and has it acknowledged after `took`.
+    fn pass(window: &mut Window, now: &mut Instant, took: Duration) {
+        let size = window.size();
+        window.write(*now, size);
+        assert!(!window.admits(*now, size, 1));
+        *now += took;
+        window.has_room(*now, 0);
+    }
+
+    #[test]
+    fn a_path_that_delivers_in_its_round_trip_gets_half_a_burst_more_each_time() {
+        let (mut window, mut now) = (window(MS * 2), Instant::now());
+        for halves in 2..=32 {
+            assert_eq!(window.size(), halves * BURST / 2);
+            pass(&mut window, &mut now, MS * 2);
+        }
+        assert_eq!(window.size(), Limits::UNACKNOWLEDGED);
+    }
+
+    #[test]
+    fn a_receiver_that_stands_still_does_not_look_far_away() {
+        let (mut window, mut now) = (window(MS / 4), Instant::now());
+        for took in [MS * 3, MS * 1000, MS * 20, MS * 60_000] {
+            pass(&mut window, &mut now, took);
+            assert!(window.size() < BURST + BURST / 8, "{took:?}");
+        }
+    }
+
+    #[test]
+    fn another_path_begins_anew() {
+        let (mut window, mut now) = (window(MS * 50), Instant::now());
+        (0..10).for_each(|_| pass(&mut window, &mut now, MS * 50));
+        window.change_path(None);
+        assert_eq!(window.size(), BURST);
+        window.change_path(Some(MS * 10));
+        assert_eq!(window.size() >> 10, 163);
+    }
+}
