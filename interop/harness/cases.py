@@ -3,7 +3,7 @@
 import statistics
 import time
 
-from .node import Fault, Node
+from .node import Fault
 
 KIB, MIB = 1 << 10, 1 << 20
 # A close has returned, and the other end has noticed it, within this many seconds. So it is with a page's reload.
@@ -36,7 +36,7 @@ class Pair:
 
     def up(self):
         if self.ours is None:
-            self.ours, self.theirs = self.start(self.transport)
+            self.ours, self.theirs = self.start()
 
     @property
     def dialer(self):
@@ -188,5 +188,3 @@ def row(what, took, reasons):
         line += f' why="{" ".join(common.split())[:240]}"'
     return line
 
-
-__all__ = ["Node", "Pair", "STREAMS", "cases", "measure", "row"]

@@ -5,10 +5,14 @@ import json
 import os
 import shutil
 import subprocess
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 RUN = HERE / ".run"
+# Debian's packages are installed one after the other.
+DEBIAN = threading.Lock()
 # No step of an installation takes longer, with a registry that answers.
 PATIENCE = 300
 
@@ -20,21 +24,20 @@ def sh(*command, cwd=HERE, **options):
 
 def debian(*packages):
     """Installs the packages of these (program or file, package) pairs that are missing."""
-    missing = [name for needed, name in packages if not (shutil.which(needed) or Path(needed).exists())]
-    if missing:
-        sh("apt-get", "update", "-q", stdout=subprocess.DEVNULL)
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        command = ["apt-get", "install", "-qy", "--no-install-recommends", *missing]
-        sh(*command, env=environment, stdout=subprocess.DEVNULL)
+    with DEBIAN:
+        missing = [name for needed, name in packages if not (shutil.which(needed) or Path(needed).exists())]
+        if missing:
+            environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+            sh("apt-get", "update", "-q", stdout=subprocess.DEVNULL)
+            command = ["apt-get", "install", "-qy", "--no-install-recommends", *missing]
+            sh(*command, env=environment, stdout=subprocess.DEVNULL)
 
 
 def fresh(marker, *files):
-    """Returns true if `marker` was written for these contents of the files."""
+    """Returns true if `marker` was written for these contents of the files, and what is to be written to it."""
     contents = b"".join(Path(file).read_bytes() for file in files)
     digest = hashlib.sha256(contents).hexdigest()
-    if marker.exists() and marker.read_text() == digest:
-        return True, digest
-    return False, digest
+    return marker.exists() and marker.read_text() == digest, digest
 
 
 def js():
@@ -48,8 +51,11 @@ def js():
 
 
 def chromium():
-    js()
     debian(("chromium", "chromium"))
+
+
+def bundle():
+    """Bundles the page."""
     command = ["js/node_modules/.bin/esbuild", "js/page.js", "--bundle", "--format=esm", "--define:global=globalThis"]
     sh(*command, "--log-level=warning", f"--outfile={RUN / 'page.js'}")
 
@@ -80,3 +86,15 @@ def rust():
         if built.get("executable") and built["target"]["name"] == "interop":
             return built["executable"]
     raise RuntimeError("cargo built no program")
+
+
+def everything(peers):
+    """Installs what these peers need, side by side. Fails if anything of it cannot be had."""
+    steps = {js if peer == "js" else chromium if peer == "chromium" else py for peer in peers}
+    if chromium in steps:
+        steps.add(js)
+    with ThreadPoolExecutor() as pool:
+        for step in [pool.submit(step) for step in steps]:
+            step.result()
+    if chromium in steps:
+        bundle()

@@ -66,8 +66,10 @@ export async function createPeer (transports, listen, say) {
   }
 }
 
+// Some errors are several, some are events.
 function reason (error) {
-  return (error.errors?.[0] ?? error.cause ?? error).stack?.split('\n').slice(0, 2).map(it => it.trim()).join(' ') ?? String(error)
+  const inner = error.errors?.[0] ?? error.cause ?? error.error ?? error
+  return inner.stack?.split('\n').slice(0, 2).map(it => it.trim()).join(' ') ?? inner.message ?? `event ${inner.type}`
 }
 
 async function write (stream, bytes) {
