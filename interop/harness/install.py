@@ -11,6 +11,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent.parent
 RUN = HERE / ".run"
+# What the processes of this run say.
+LOGS = RUN / "logs" / str(os.getpid())
 # Debian's packages are installed one after the other.
 DEBIAN = threading.Lock()
 # No step of an installation takes longer, with a registry that answers.

@@ -6,7 +6,7 @@ import subprocess
 import threading
 import time
 
-from .install import HERE, RUN
+from .install import HERE, LOGS
 
 # Until an implementation listens. A browser and a busy machine take their time.
 START = 60
@@ -18,9 +18,8 @@ class Fault(Exception):
 
 class Node:
     def __init__(self, name, command, environment=None):
-        (RUN / "logs").mkdir(parents=True, exist_ok=True)
         self.name = name
-        self.log = open(RUN / "logs" / f"{name}.log", "a")
+        self.log = open(LOGS / f"{name}.log", "a")
         self.process = subprocess.Popen(
             command, cwd=HERE, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log
         )

@@ -19,6 +19,8 @@ export async function createPeer (transports, listen, say) {
     transports,
     connectionEncrypters: [noise()],
     streamMuxers: [yamux()],
+    // By default a sixth connection within a second is refused.
+    connectionManager: { inboundConnectionThreshold: Infinity },
     // A page refuses private addresses by default.
     connectionGater: { denyDialMultiaddr: () => false }
   })
