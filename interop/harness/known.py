@@ -1,6 +1,6 @@
-"""The cases that are known to fail, and why. They count as failures; only the short form leaves them out, and says so."""
+"""The cases that are known to fail, always or at times, and why. They count as failures; only the short form leaves them out, and says so."""
 
-PY_READS = "py-libp2p keeps 64 messages for a stream's reader and drops further ones, so bulk data loses bytes"
+PY_READS = "py-libp2p keeps 64 messages for a stream's reader and drops further ones: bulk data loses bytes when py is slow"
 PY_CLOSES = "py-libp2p drops its handler for the connection's state once it is connected, so it notices no remote close"
 
 # (peer, side, transport, case): why. A side of None is both.

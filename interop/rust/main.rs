@@ -8,14 +8,13 @@ use libp2p::{
     Multiaddr, PeerId, Swarm, SwarmBuilder,
     identity::Keypair,
     noise,
-    swarm::{
-        ConnectionId, NetworkBehaviour, SwarmEvent, dial_opts::DialOpts,
-    },
+    swarm::{ConnectionId, NetworkBehaviour, SwarmEvent, dial_opts::DialOpts},
     tcp, yamux,
 };
 use pxp::{Config, Reach};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader, stdin};
+use tracing_subscriber::filter::LevelFilter;
 
 mod lines;
 mod streams;
@@ -55,11 +54,10 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// `INTEROP_LOG` is a level, such as `debug`.
-fn level() -> tracing_subscriber::filter::LevelFilter {
-    let level = std::env::var("INTEROP_LOG");
-    level.ok().and_then(|it| it.parse().ok()).unwrap_or(
-        tracing_subscriber::filter::LevelFilter::WARN,
-    )
+fn level() -> LevelFilter {
+    let level = std::env::var("INTEROP_LOG").ok();
+    let level = level.and_then(|level| level.parse().ok());
+    level.unwrap_or(LevelFilter::WARN)
 }
 
 async fn swarm() -> Result<Swarm<Behaviour>, Box<dyn Error>> {
@@ -160,7 +158,9 @@ impl Node {
                 connection_id,
                 ..
             } => {
-                say(&json!({ "event": "connected", "peer": peer_id.to_string(), "at": lines::now() }));
+                say(
+                    &json!({ "event": "connected", "peer": peer_id.to_string(), "at": lines::now() }),
+                );
                 if let Some(id) = self.dials.remove(&connection_id) {
                     say(&json!({ "id": id, "peer": peer_id.to_string() }));
                 }

@@ -51,7 +51,9 @@ pub(crate) fn serve(mut control: Control) -> Result<(), AlreadyRegistered> {
                     let served = served.unwrap_or_else(|_| Err(fault("timed out")));
                     if let Err(error) = served {
                         let error = error.to_string();
-                        say(&json!({ "event": "fault", "protocol": protocol.as_ref(), "error": error }));
+                        say(
+                            &json!({ "event": "fault", "protocol": protocol.as_ref(), "error": error }),
+                        );
                     }
                 });
             }
@@ -98,7 +100,9 @@ async fn read_to_end(stream: &mut (impl AsyncReadExt + Unpin)) -> io::Result<usi
         }
         let right = buffer.iter().take(len).enumerate();
         if !right.fold(true, |all, (i, byte)| all && *byte == pattern(place + i)) {
-            return Err(fault(format!("wrong data within {len} bytes after {place}")));
+            return Err(fault(format!(
+                "wrong data within {len} bytes after {place}"
+            )));
         }
         place += len;
     }
