@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::Limits;
 
-/// Bytes that may be sent at once: about as many datagrams as a socket of 128 KiB holds.
-pub(super) const BURST: usize = 64 * 1024;
+/// Bytes that may be sent at once: 45 datagrams, for which a socket of 128 KiB has room also if nobody reads it meanwhile.
+pub(super) const BURST: usize = 48 * 1024;
 
 /// Bytes per second that each receiver is taken to read: Chromium 156 reads 17 to 23 MiB.
 const RATE: usize = 20 * 1024 * 1024;
@@ -150,15 +150,15 @@ mod tests {
     #[test]
     fn a_long_path_is_filled_by_doubling() {
         for (round_trip, filled) in [
-            (1, 64),
-            (3, 64),
+            (1, 48),
+            (3, 61),
             (10, 204),
             (40, 819),
             (50, 1024),
             (9999, 1024),
         ] {
             let (mut window, mut now) = (window(MS * round_trip), Instant::now());
-            let mut before = 64;
+            let mut before = 48;
             assert_eq!(window.size() >> 10, before);
             while before < filled {
                 // Whatever the acknowledgements say.
@@ -173,7 +173,7 @@ mod tests {
     fn a_short_path_has_one_burst_under_way_and_no_pace() {
         let now = Instant::now();
         let mut window = window(MS);
-        for (outstanding, admits) in [(49_151, true), (49_152, true), (49_153, false)] {
+        for (outstanding, admits) in [(32_767, true), (32_768, true), (32_769, false)] {
             assert_eq!(window.admits(now, outstanding, 16_384), admits);
         }
         for _ in 0..100 {
@@ -195,12 +195,12 @@ mod tests {
             ((window.written - before) as usize, opens_at)
         };
         let (burst, opens_at) = write(start);
-        assert_eq!(burst, BURST / 2);
-        // 64 KiB in 50 ms: 1 KiB in 780 us.
+        assert!(burst.abs_diff(BURST / 2) <= 1024, "{burst}");
+        // 48 KiB in 50 ms: 1 KiB in 1.04 ms.
         let late = opens_at - start;
-        assert!(late > Duration::ZERO && late < MS, "{late:?}");
+        assert!(late > Duration::ZERO && late < MS * 2, "{late:?}");
         let (more, _) = write(start + MS * 10);
-        assert!((12..=14).contains(&(more >> 10)), "{more}");
+        assert!((9..=11).contains(&(more >> 10)), "{more}");
         assert!(!window.has_room(start + MS * 10, 0));
         assert!(window.has_room(start + MS * 12, 0));
         assert_eq!(window.deadline(), None);
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_path_that_delivers_in_its_round_trip_gets_half_a_burst_more_each_time() {
         let (mut window, mut now) = (window(MS * 2), Instant::now());
-        for halves in 2..=32 {
+        for halves in 2..=42 {
             assert_eq!(window.size(), halves * BURST / 2);
             pass(&mut window, &mut now, MS * 2);
         }
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(window.size(), Limits::UNACKNOWLEDGED);
         window.change_path(Some(MS * 10));
         assert_eq!(window.size(), BURST);
-        (0..2).for_each(|_| pass(&mut window, &mut now, SECOND));
+        (0..3).for_each(|_| pass(&mut window, &mut now, SECOND));
         assert_eq!(window.size() >> 10, 204);
     }
 }

@@ -93,6 +93,8 @@ fn an_end_that_ends_the_stream_of_the_proof_gets_no_fin_ack() {
     let noise = lab.ends[0].endpoint.noise(a).unwrap().0;
     lab.run(MS * 20);
     lab.close_stream(0, a, noise);
+    lab.believe((0, a));
+    lab.believe((1, b));
     let ours = lab.open(0, a);
     let theirs = lab.accept(1, b);
     lab.run(MS * 20);
@@ -118,6 +120,8 @@ fn the_channel_of_the_proof_stays_open_when_it_is_dropped() {
     assert_eq!(lab.read(1, b, noise[1], &mut [0]), Read::Blocked);
     assert_eq!(lab.write(1, b, noise[1], b"x"), Write::Taken(1));
     lab.release_channel(1, b, noise[1]);
+    lab.believe((0, a));
+    lab.believe((1, b));
     lab.finish((0, a), (1, b));
 }
 

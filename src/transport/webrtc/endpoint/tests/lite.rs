@@ -115,6 +115,7 @@ fn an_ice_lite_server_is_connected() {
     for (n, key) in [(0, a), (1, b)] {
         let noise = lab.ends[n].endpoint.noise(key).unwrap().0;
         lab.release_channel(n, key, noise);
+        lab.believe((n, key));
     }
     lab.run(SECOND * 60);
     lab.finish((0, a), (1, b));
