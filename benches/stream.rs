@@ -134,7 +134,7 @@ impl Sender {
         Self { control, receiver }
     }
 
-    /// How fast so many bytes go, until the receiver says that it has everything.
+    /// Measures how fast so many bytes go, until the receiver says that it has everything.
     async fn send(&mut self, length: usize) -> Result<f64> {
         let chunk = vec![7; CHUNK];
         let mut stream = self.control.open_stream(self.receiver, DATA).await?;

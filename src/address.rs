@@ -1,4 +1,4 @@
-//! What an address says, read as a whole. Each of libp2p's transports reads only a part of an address: TCP the last IP
+//! Reads the whole of what an address says. Each of libp2p's transports reads only a part of an address: TCP the last IP
 //! and port, DNS a name anywhere, WebSocket the first pair that fits. So `/ip4/9.9.9.9/ip4/127.0.0.1/tcp/1` leads to
 //! this machine, and only an address of one known shape tells where it leads. This module knows nothing of what is
 //! reachable.
@@ -35,7 +35,7 @@ enum Host {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
-    /// Whatever needs no more than the host and a port: memory, TCP, WebSocket, QUIC.
+    /// Memory, TCP, WebSocket or QUIC, which need no more than the host and a port.
     Dialed,
     /// webrtc-direct, which takes the hash of the listener's certificate to be dialed.
     WebRtcDirect { has_certhash: bool },

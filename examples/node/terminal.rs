@@ -1,4 +1,4 @@
-//! What the node prints. Much of it is text that others chose: what they say, and names in their addresses.
+//! Prints for the node. Much of it is text that others chose: what they say, and names in their addresses.
 
 use std::fmt::Display;
 

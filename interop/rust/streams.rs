@@ -1,4 +1,4 @@
-//! What happens on streams: the three protocols' listening ends, and the cases that open streams.
+//! Runs the streams: the three protocols' listening ends, and the cases that open streams.
 
 use std::{
     io,

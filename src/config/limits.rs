@@ -90,7 +90,7 @@ impl Limits {
     /// this leaves room, and is what a remote can make us hold for one link. A longer one ends the link.
     pub const FRAME_LEN: usize = 16 * 1024;
 
-    /// How many frames one peer may bring: a crowd of 64 introductions through it at once, each with a dozen
+    /// Frames that one peer may bring: a crowd of 64 introductions through it at once, each with a dozen
     /// signals, stays below it. More end the link.
     pub const FRAMES: Rate = Rate::new(1024, 512);
 
@@ -108,11 +108,11 @@ impl Limits {
     /// How long a link that ends may take to send its last frames: a few round trips of a slow path.
     pub const FAREWELL_TIME: Duration = Duration::from_secs(1);
 
-    /// How long the counts of a peer are kept after its last link has ended, so that it gains nothing by coming back: 15
+    /// The time for which the counts of a peer are kept after its last link has ended, so that it gains nothing by coming back: 15
     /// times as long as its slowest bucket takes to fill by default.
     pub const COUNT_TIME: Duration = Duration::from_secs(60);
 
-    /// How many peers that have left are counted for, at 300 bytes each: twice as many as there are peers by default. The
+    /// Peers that have left and are still counted for, at 300 bytes each: twice as many as there are peers by default. The
     /// one that left first is forgotten first. To have one forgotten takes as many others, each of which had as much.
     pub const GONE_PEERS: usize = 1024;
 }
@@ -148,7 +148,7 @@ impl Limits {
     /// refused.
     pub const SESSION_SIGNALS: u32 = 32;
 
-    /// How many signals we pass on to one peer: half of what it may take for a flood, so that nobody can make it
+    /// Signals that are passed on to one peer: half of what it may take for a flood, so that nobody can make it
     /// think that we flood it, and fewer at once than may wait for it. More are refused.
     pub const SIGNALS: Rate = Rate::new(192, 256);
 
@@ -159,11 +159,11 @@ impl Limits {
     /// The longest walk that can be asked for, in hops.
     pub const HOPS: u8 = 3;
 
-    /// How many walks of one peer may be under way, each a request that we make of a neighbour. Who asks for more is
+    /// Walks of one peer that may be under way, each a request that we make of a neighbour. Who asks for more is
     /// told of our own peers.
     pub const WALKS: usize = 8;
 
-    /// How many walks of all peers together may be under way.
+    /// Walks of all peers together that may be under way.
     pub const ALL_WALKS: usize = 256;
 
     /// How long a neighbour may take in a walk. The asker waits a little longer, and is told of our own peers then.
@@ -195,17 +195,17 @@ impl Limits {
     /// How long an offer is remembered, so that nobody can play it again.
     pub const REPLAY_TIME: Duration = Duration::from_secs(60);
 
-    /// How many offers are remembered, which takes 2 MiB and 32 peers that bring as many as they may within that time. With
+    /// Offers that are remembered, which takes 2 MiB and 32 peers that bring as many as they may within that time. With
     /// one more, the oldest is forgotten: to refuse it would let a few peers keep out whom all others bring.
     pub const REPLAYS: usize = 32 * 1024;
 
     /// How long a place is kept for an offerer that was answered: longer than any dial of its.
     pub const INTRODUCTION_TIME: Duration = Duration::from_secs(25);
 
-    /// How many dials to offerers may be under way whom one peer has brought. More are refused.
+    /// Dials under way to offerers whom one peer has brought. More are refused.
     pub const DIALS_BACK: usize = 8;
 
-    /// How many dials to offerers may be under way in all. One introducer has at most as many as are left for others.
+    /// Dials under way to offerers in all. One introducer has at most as many as are left for others.
     pub const ALL_DIALS_BACK: usize = 4 * Self::DIALS_BACK;
 }
 
@@ -367,11 +367,11 @@ impl Limits {
     /// The most closed connections whose checks are refused, some 200 bytes each. The oldest are forgotten first.
     pub const REFUSED_CONNECTIONS: usize = 256;
 
-    /// How long checks of a closed connection are refused: a browser that is not answered gives up after 15 s, and its page
+    /// The time for which checks of a closed connection are refused: a browser that is not answered gives up after 15 s, and its page
     /// may have been asleep.
     pub const REFUSAL_TIME: Duration = Duration::from_secs(30);
 
-    /// How many checks of a closed connection are refused, for refusals are lost. Others are dropped.
+    /// Checks of a closed connection that are refused: several, for refusals are lost. Others are dropped.
     pub const REFUSED_CHECKS: u8 = 8;
 
     /// How many datagrams of all connections wait for the socket: it takes more than a second of sending to get there.

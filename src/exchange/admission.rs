@@ -1,4 +1,4 @@
-//! Who may come: by an offer, and once it is here. A place that is kept for a peer which was told to come counts against
+//! Admits peers: by an offer, and once they are here. A place that is kept for a peer which was told to come counts against
 //! its introducer alone, because that peer may never come; whoever comes first gets it.
 
 use libp2p::{PeerId, swarm::ConnectionId};

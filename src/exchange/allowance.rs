@@ -1,4 +1,4 @@
-//! What is counted for one peer over all its links together: token buckets, and the sessions that it has opened. A
+//! Counts for one peer over all its links together: token buckets, and the sessions that it has opened. A
 //! count outlives the peer's last link, so that a peer which comes back goes on where it was.
 
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use web_time::Instant;
 use super::timer::Expiries;
 use crate::{config::Limits, rate::Bucket};
 
-/// What one peer may still ask of us.
+/// The requests that one peer may still make.
 #[derive(Debug)]
 pub(super) struct Allowance {
     /// Frames that the peer sends.

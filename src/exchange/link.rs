@@ -60,7 +60,7 @@ pub(super) struct Link {
     pub(super) peer: PeerId,
     pub(super) side: Side,
     pub(super) purpose: Purpose,
-    /// Whether we dialed it by a choice of our own or of the application, not because the peer asked for it.
+    /// True if we dialed it by a choice of our own or of the application, not because the peer asked for it.
     pub(super) is_chosen: bool,
     /// How near the remote is: decides which addresses may be used through it.
     pub(super) reach: Reach,

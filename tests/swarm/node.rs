@@ -33,7 +33,7 @@ fn with_text(text: &str) -> Multiaddr {
     address.with(Protocol::Sni(text.into()))
 }
 
-/// What is left of these peers after a restart.
+/// Returns what is left of these peers after a restart.
 fn kept(peers: &[KnownPeer]) -> Vec<KnownPeer> {
     let directory = Directory::new("kept");
     let file = directory.file("known");

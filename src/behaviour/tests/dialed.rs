@@ -36,7 +36,7 @@ const HOSTS: [Ipv4Addr; 3] = [
     Ipv4Addr::new(127, 0, 0, 4),
 ];
 
-/// What addresses are made of: each protocol of multiaddr at least once.
+/// Parts of addresses: each protocol of multiaddr at least once.
 const PARTS: [&str; 50] = [
     "/ip4/127.0.0.2",
     "/ip4/127.0.0.3",
@@ -224,7 +224,7 @@ const TRANSPORTS: [(&str, Dial); 4] = [
     }),
 ];
 
-/// What is dialed first: where there is a circuit, the relay, by what stands before it.
+/// Returns the address that is dialed first: of a circuit, that of its relay, which stands before it.
 fn first_hop(address: &Multiaddr) -> Multiaddr {
     let parts = address.iter();
     parts

@@ -157,7 +157,7 @@ fn ask(sim: &mut Sim, asker: usize, sessions: usize) {
     sim.run(4 * MS);
 }
 
-/// How many signals node 1 has passed on to another.
+/// Returns how many signals node 1 has passed on to another.
 fn relayed(sim: &Sim, to: usize) -> usize {
     let sent = sim.sent(1, to);
     sent.filter(|frame| matches!(frame, Frame::Signal(_)))

@@ -152,7 +152,7 @@ fn aged_view(age: u32, view: View) -> Sim {
     sim
 }
 
-/// How many offers of its node 0 has rejected over `introducer`.
+/// Returns how many offers of its node 0 has rejected over `introducer`.
 fn rejected(sim: &Sim, introducer: usize) -> usize {
     let signals = signals(sim, 0, introducer).into_iter();
     let rejected = signals.filter(|body| matches!(body.content, SignalContent::Reject(_)));

@@ -39,7 +39,7 @@ const MAX_VARINT_LEN: u32 = 10;
 const FLAG_KEY: u8 = 1 << 3;
 const DATA_KEY: u8 = 2 << 3 | 2;
 
-/// What a frame says beside its data.
+/// The flags of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Flag {
     /// The sender has sent everything.

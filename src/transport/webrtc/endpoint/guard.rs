@@ -81,13 +81,13 @@ struct Guarded {
     dtls: Box<dyn DtlsInstance>,
     association: Association,
     past: Instant,
-    /// Whether the handshake is over.
+    /// True if the handshake is over.
     is_secured: bool,
     /// The bytes that have come in it, at most [`Limits::DTLS_HANDSHAKE`].
     fed: usize,
     /// The records that have come in it, at most [`Limits::DTLS_RECORDS`].
     records: usize,
-    /// Whether the connection has to end for what has come in DTLS itself.
+    /// True if the connection has to end for what has come in DTLS itself.
     is_refused: bool,
 }
 

@@ -85,7 +85,7 @@ pub(in super::super) enum Write {
     Failed(StreamError),
 }
 
-/// What becomes of a stream that is to be closed.
+/// The state of a stream that is to be closed.
 #[derive(Debug, PartialEq, Eq)]
 pub(in super::super) enum Close {
     /// The other side has received everything, or has had the time to.

@@ -48,10 +48,10 @@ const MAX_MESSAGE: usize = 548;
 /// host that is sent to, others are no better than these.
 const MAX_RIVALS: usize = 2;
 
-/// How long what a neighbour tells is named to others after a check that did not confirm it. A path is found in seconds.
+/// The time for which what a neighbour tells is named to others after a check that did not confirm it. A path is found in seconds.
 const PROOF_TIME: Duration = Duration::from_secs(60);
 
-/// How long a neighbour is not believed then: a victim that it names hears of at most a minute of connections in six.
+/// The time for which a neighbour is not believed then: a victim that it names hears of at most a minute of connections in six.
 const DISTRUST_TIME: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug, Default)]
@@ -76,7 +76,7 @@ struct Asked {
     request: Option<TransactionId>,
     unanswered: u8,
     mapping: Option<Mapping>,
-    /// Whether somebody else has seen us at that IP.
+    /// True if somebody else has seen us at that IP.
     is_proven: bool,
     /// When it is not believed any more, unless it is proven until then.
     doubted_until: Option<Instant>,

@@ -2,7 +2,7 @@
 //! and when the channel is to be closed. Messages and the time go in; data, flags and a deadline come out. The owner of
 //! the channel feeds it at once, whoever reads or writes the stream, so that a `FIN` is acknowledged in any case.
 //!
-//! Who closes the channel? All ends may close one whose two directions have ended (specification "WebRTC", section
+//! Decides who closes a channel. All ends may close one whose two directions have ended (specification "WebRTC", section
 //! "Closing an RTCDataChannel"), and differ in what they do:
 //!
 //! | other end | closes the channel | if the channel is closed before that |

@@ -32,7 +32,7 @@ impl Connection {
             && self.targets.ask(place(pair.1), contents.len())
     }
 
-    /// Whether the engine is to see what answers a check of ours, which was `successful` unless it was refused.
+    /// Returns true if the engine is to see what answers a check of ours, which was `successful` unless it was refused.
     pub(super) fn on_response(
         &mut self,
         now: Instant,

@@ -1,4 +1,4 @@
-//! How the streams of a connection end: flags that are sent over their channels, and channels that are closed. When that is
+//! Ends the streams of a connection: flags that are sent over their channels, and channels that are closed. When that is
 //! to be is for [`Stream`] to say.
 
 use std::{collections::VecDeque, time::Instant};

@@ -178,7 +178,7 @@ impl Connection {
         amount
     }
 
-    /// Whether some of what was written over this channel may not have arrived yet.
+    /// Returns true if some of what was written over this channel may not have arrived yet.
     pub(super) fn is_sending(&mut self, id: ChannelId) -> bool {
         let channel = self.channels.get_mut(id);
         channel.is_some_and(|channel| channel.is_sending) && self.sending_over(id) > 0

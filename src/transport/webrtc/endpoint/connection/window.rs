@@ -121,7 +121,7 @@ impl Window {
         }
     }
 
-    /// How long so many bytes take at the pace of the path, which is a window in each round trip; no time where one burst is
+    /// Returns how long so many bytes take at the pace of the path, which is a window in each round trip; no time where one burst is
     /// all that is under way.
     fn duration_of(&self, len: usize) -> Duration {
         let size = self.size();

@@ -69,7 +69,7 @@ impl io::Write for Log {
     }
 }
 
-/// What is logged meanwhile.
+/// Collects what is logged meanwhile.
 fn logged(act: impl FnOnce()) -> String {
     let log = Log::default();
     let writer = log.clone();
@@ -83,7 +83,7 @@ fn logged(act: impl FnOnce()) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
-/// Whether a connection comes up when one end has a certificate of `len` bytes.
+/// Returns true if a connection comes up when one end has a certificate of `len` bytes.
 fn connects(version: DtlsVersion, offers: usize, len: usize) -> bool {
     let mut lab = Lab::new(1);
     for end in &mut lab.ends {

@@ -11,7 +11,7 @@ const DATAGRAM: usize = 2304;
 const QUANTUM: Duration = Duration::from_micros(200);
 const READ_AT_ONCE: usize = 4;
 
-/// How long it takes to encrypt and send a datagram, at 75 MiB/s.
+/// The time that it takes to encrypt and send a datagram, at 75 MiB/s.
 const TRANSMISSION: Duration = Duration::from_micros(15);
 
 /// The socket of the second end, behind a link of this length.
