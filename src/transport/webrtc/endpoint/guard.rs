@@ -184,8 +184,8 @@ impl DtlsInstance for Guarded {
         result
     }
 
-    /// Instead of what is dropped there is a packet of no bytes, which SCTP ignores (`sctp-proto` 0.10.8,
-    /// packet.rs:77 `unmarshal`).
+    /// Instead of what is dropped or not needed there is a packet of no bytes, which SCTP ignores (`sctp-proto`
+    /// 0.10.8, packet.rs:77 `unmarshal`).
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         if let Some(packet) = self.association.poll() {
             return DtlsOutput::ApplicationData(put(buf, &packet).unwrap_or_default());
@@ -206,6 +206,8 @@ impl DtlsInstance for Guarded {
                 Verdict::Pass => output,
                 Verdict::Drop => DtlsOutput::ApplicationData(&[]),
             },
+            // That is for SRTP, which data channels do not need. The engine would make ciphers of 9 KiB of it.
+            DtlsOutput::KeyingMaterial(..) => DtlsOutput::ApplicationData(&[]),
             DtlsOutput::Timeout(_) => {
                 self.association.on_idle();
                 output
