@@ -18,14 +18,14 @@ LATER = 25
 # A connection is held for so many seconds.
 HOLD = 30
 
-# name: (what the opener runs, bytes, repetitions, seconds)
+# name: (what the opener runs, bytes, seconds)
 STREAMS = {
-    "messages": ("messages", 0, 20, SOON),
-    "256kib": ("echo", 256 * KIB, 20, SOON),
-    "4mib-up": ("upload", 4 * MIB, 8, LATER),
-    "4mib-down": ("download", 4 * MIB, 8, LATER),
-    "half-close": ("half-close", 0, 20, SOON),
-    "half-close-by-listener": ("half-close-by-listener", 0, 20, SOON),
+    "messages": ("messages", 0, SOON),
+    "256kib": ("echo", 256 * KIB, SOON),
+    "4mib-up": ("upload", 4 * MIB, LATER),
+    "4mib-down": ("download", 4 * MIB, LATER),
+    "half-close": ("half-close", 0, SOON),
+    "half-close-by-listener": ("half-close-by-listener", 0, SOON),
 }
 
 
@@ -55,7 +55,7 @@ class Pair:
         if self.is_connected:
             return 0
         for node in (self.ours, self.theirs):
-            node.take("connected"), node.take("disconnected"), node.take("closed")
+            node.take("connected"), node.take("disconnected")
         start = time.monotonic()
         self.dialer.ask("connect", SOON, address=self.listener.address(self.transport))
         took = (time.monotonic() - start) * 1000
@@ -67,6 +67,8 @@ class Pair:
         """Closes. Returns how many milliseconds the close took, and until the other end had noticed it."""
         other = self.theirs if closer is self.ours else self.ours
         self.is_connected = False
+        # js-libp2p tells the end of a connection twice, at times after the next has begun.
+        other.take("disconnected"), other.take("closed")
         start = time.time()
         closer.ask("disconnect", SOON + LATER, peer=other.peer)
         took = (time.time() - start) * 1000
@@ -167,7 +169,7 @@ def cases(plan):
             for closer in ("peer", "us"):
                 yield f"{name} by={closer}", times, close(closer)
         else:
-            case, size, _, patience = STREAMS[name]
+            case, size, patience = STREAMS[name]
             for opener in ("peer", "us"):
                 yield f"{name} by={opener}", times, stream(opener, case, size, patience)
 
