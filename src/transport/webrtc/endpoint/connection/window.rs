@@ -4,8 +4,11 @@
 //! A receiver's socket may hold no more than 128 KiB (Chromium 156), of which each datagram takes some 2 KiB. What exceeds
 //! it is lost, and the end of a burst is sent again only after a second. So no more than [`BURST`] is sent at once. A longer
 //! path gets a larger window step by step, up to what its measured round trip asks for, and its writes are spread over that
-//! time. A receiver that stands still looks like a longer path to whoever waits for acknowledgements; so these make the
-//! window larger than that only if they come about as fast as the path allows.
+//! time. A receiver that stands still delays acknowledgements just as a long path does. So late acknowledgements alone
+//! never make the window larger: beyond that it grows only if they come about as fast as the path allows.
+//!
+//! An end that was dialed by an address measures the round trip once, and that measurement may have been late. It counts
+//! until an acknowledgement comes sooner: no acknowledgement comes before a round trip is over.
 
 use std::time::{Duration, Instant};
 
@@ -24,18 +27,22 @@ const AHEAD: Duration = Duration::from_millis(1);
 pub(super) struct Window {
     /// How large it has become.
     grown: usize,
-    /// The shortest measured round trip of the path.
-    round_trip: Option<Duration>,
+    /// The shortest round trip of the path, as measured by ICE checks.
+    measured: Option<Duration>,
+    /// The shortest time in which something written was acknowledged.
+    acknowledged_in: Option<Duration>,
     /// Bytes that were written over this path, or before.
     written: u64,
     round: Option<Round>,
+    /// From a write until what was written is acknowledged, one at a time.
+    write: Option<Round>,
     /// When everything written is sent at the pace of the path.
     paced_until: Option<Instant>,
     /// When a writer may go on that was too fast.
     opens_at: Option<Instant>,
 }
 
-/// A time in which a whole window is acknowledged.
+/// A time in which something is acknowledged: a whole window, or a single write.
 #[derive(Debug, Clone, Copy)]
 struct Round {
     since: Instant,
@@ -47,7 +54,7 @@ impl Window {
     /// Data goes over another path.
     pub(super) fn change_path(&mut self, round_trip: Option<Duration>) {
         *self = Self {
-            round_trip,
+            measured: round_trip,
             written: self.written,
             ..Self::default()
         };
@@ -55,7 +62,12 @@ impl Window {
 
     /// Takes the shortest round trip of the path, measured by ICE checks.
     pub(super) fn measure(&mut self, round_trip: Option<Duration>) {
-        self.round_trip = round_trip;
+        self.measured = round_trip;
+    }
+
+    fn round_trip(&self) -> Option<Duration> {
+        let sooner = |it: Duration| self.acknowledged_in.map_or(it, |other| other.min(it));
+        self.measured.map(sooner)
     }
 
     pub(super) fn size(&self) -> usize {
@@ -64,7 +76,7 @@ impl Window {
 
     /// How much fills the path if the other side reads at [`RATE`].
     fn by_distance(&self) -> usize {
-        let bytes = self.round_trip.map_or(0.0, |it| it.as_secs_f64()) * RATE as f64;
+        let bytes = self.round_trip().map_or(0.0, |it| it.as_secs_f64()) * RATE as f64;
         (bytes as usize).clamp(BURST, Limits::UNACKNOWLEDGED)
     }
 
@@ -87,6 +99,8 @@ impl Window {
     /// So many bytes were written.
     pub(super) fn write(&mut self, now: Instant, len: usize) {
         self.written = self.written.saturating_add(len as u64);
+        let (since, until) = (now, self.written);
+        self.write.get_or_insert(Round { since, until });
         let begin = self.paced_until.map_or(now, |at| at.max(now));
         self.paced_until = Some(begin + self.duration_of(len));
     }
@@ -108,8 +122,13 @@ impl Window {
     /// wait at the receiver.
     fn learn(&mut self, now: Instant, outstanding: usize) {
         let acknowledged = self.written.saturating_sub(outstanding as u64);
+        if let Some(write) = self.write.take_if(|it| it.until <= acknowledged) {
+            let took = now.saturating_duration_since(write.since);
+            let before = self.acknowledged_in.unwrap_or(took);
+            self.acknowledged_in = Some(before.min(took));
+        }
         let round = self.round.take_if(|round| round.until <= acknowledged);
-        let (Some(round), Some(shortest)) = (round, self.round_trip) else {
+        let (Some(round), Some(shortest)) = (round, self.round_trip()) else {
             return;
         };
         let took = now.saturating_duration_since(round.since).max(shortest);
@@ -125,7 +144,7 @@ impl Window {
     /// all that is under way.
     fn duration_of(&self, len: usize) -> Duration {
         let size = self.size();
-        match self.round_trip {
+        match self.round_trip() {
             Some(round_trip) if self.by_distance().max(size) > BURST => {
                 round_trip.mul_f64(len as f64 / size as f64)
             }
@@ -136,6 +155,8 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
@@ -231,6 +252,39 @@ mod tests {
         for took in [MS * 3, MS * 1000, MS * 20, MS * 60_000] {
             pass(&mut window, &mut now, took);
             assert!(window.size() < BURST + BURST / 8, "{took:?}");
+        }
+    }
+
+    /// Bytes that a writer gets through in a second, over a path whose round trip is `actual`.
+    fn written_in_a_second(mut window: Window, actual: Duration) -> u64 {
+        let (start, mut now) = (Instant::now(), Instant::now());
+        let mut under_way = VecDeque::new();
+        while now < start + SECOND {
+            while under_way.front().is_some_and(|at| *at <= now) {
+                under_way.pop_front();
+            }
+            if window.has_room(now, under_way.len() * 1024) {
+                while window.admits(now, under_way.len() * 1024, 1024) {
+                    window.write(now, 1024);
+                    under_way.push_back(now + actual);
+                }
+            }
+            now += MS / 10;
+        }
+        window.written
+    }
+
+    #[test]
+    fn a_round_trip_that_was_measured_too_long_slows_nobody_down() {
+        for actual in [1, 10, 40] {
+            let exact = written_in_a_second(window(MS * actual), MS * actual);
+            for measured in [actual + 5, actual * 2, 300] {
+                let written = written_in_a_second(window(MS * measured), MS * actual);
+                assert!(
+                    written >= exact * 3 / 4,
+                    "{actual} {measured} ms: {written} of {exact}"
+                );
+            }
         }
     }
 
