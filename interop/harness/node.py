@@ -1,12 +1,15 @@
 """One process of an implementation, which is told what to do and tells what happens."""
 
 import json
-import queue
+import re
 import subprocess
 import threading
 import time
 
 from .install import HERE, LOGS
+
+# A panic of our own process, or an error that this crate has logged.
+ERROR = re.compile(r"panicked at|^\S+ +ERROR .*\bpxp(::\w+)*: ")
 
 # Until an implementation listens. A browser and a busy machine take their time.
 START = 60
@@ -25,7 +28,8 @@ class Node:
         )
         self.answers, self.events, self.next = {}, [], 0
         self.changed = threading.Condition()
-        threading.Thread(target=self._read, daemon=True).start()
+        self.reader = threading.Thread(target=self._read, daemon=True)
+        self.reader.start()
         listening = self.event("listening", START)
         self.peer, self.addresses = listening["peer"], listening["addresses"]
 
@@ -58,7 +62,7 @@ class Node:
                     raise Fault(f"{self.name} ended")
                 left = end - time.monotonic()
                 if left <= 0:
-                    raise Fault(f"{self.name}: no {what} in {patience:g} s")
+                    raise Fault(f"{self.name}: no {what} in {patience:.2g} s")
                 self.changed.wait(min(left, 0.5))
 
     def tell(self, do, **details):
@@ -121,4 +125,12 @@ class Node:
         except (BrokenPipeError, subprocess.TimeoutExpired):
             self.process.kill()
             self.process.wait()
+        self.reader.join()
         self.log.close()
+
+
+def errors():
+    """Returns the lines of our own processes' log that tell a panic or an error."""
+    with open(LOGS / "us.log", "a+") as log:
+        log.seek(0)
+        return [line.strip() for line in log if ERROR.search(line)]

@@ -24,15 +24,22 @@ export async function createPeer (transports, listen, say) {
     // A page refuses private addresses by default.
     connectionGater: { denyDialMultiaddr: () => false }
   })
-  for (const [name, event] of [['peer:connect', 'connected'], ['peer:disconnect', 'disconnected']]) {
-    node.addEventListener(name, e => say({ event, peer: e.detail.toString(), at: Date.now() }))
-  }
+  node.addEventListener('peer:connect', ({ detail: peer }) => {
+    say({ event: 'connected', peer: peer.toString(), at: Date.now() })
+  })
+  // The library tells the end of a connection twice, at times after the next has begun.
+  const ended = new WeakSet()
+  node.addEventListener('connection:close', ({ detail: connection }) => {
+    if (ended.has(connection)) return
+    ended.add(connection)
+    say({ event: 'disconnected', peer: connection.remotePeer.toString(), at: Date.now() })
+  })
   for (const [protocol, answer] of [[ECHO, answerEcho], [PERF, answerPerf], [PUSH, answerPush]]) {
     await node.handle(protocol, async stream => {
       try {
-        await answer(stream, say)
+        say({ event: 'answered', bytes: await answer(stream) })
       } catch (error) {
-        say({ event: 'fault', protocol, error: reason(error) })
+        say({ event: 'fault', error: reason(error) })
         stream.abort(error)
       }
     })
@@ -130,10 +137,13 @@ function complete (length, wanted) {
   if (length !== wanted) throw new Error(`${length} of ${wanted} bytes came`)
 }
 
+// Each answer returns how many bytes of data came.
 async function answerEcho (stream) {
   const reader = new Reader(stream)
-  for (let bytes; (bytes = await reader.next()) != null;) await write(stream, bytes)
+  let length = 0
+  for (let bytes; (bytes = await reader.next()) != null; length += bytes.length) await write(stream, bytes)
   await stream.close()
+  return length
 }
 
 async function answerPerf (stream) {
@@ -143,16 +153,17 @@ async function answerPerf (stream) {
     const [byte] = await reader.next(1) ?? []
     length = length * 256 + byte
   }
-  await reader.check()
+  const came = await reader.check()
   await write(stream, data(length))
   await stream.close()
+  return came
 }
 
-async function answerPush (stream, say) {
+async function answerPush (stream) {
   const reader = new Reader(stream)
   await write(stream, data(PUSHED))
   await stream.close()
-  say({ event: 'pushed', bytes: await reader.check() })
+  return await reader.check()
 }
 
 async function perf (stream, up, down) {

@@ -2,18 +2,22 @@
 `../rust/src/streams.rs`."""
 
 import json
+import logging
 import os
 import sys
 import time
+import weakref
 
 from libp2p import new_host
 from libp2p.abc import INotifee
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.custom_types import TProtocol
-from libp2p.network.stream.exceptions import StreamEOF, StreamError
+from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.id import ID
 from libp2p.peer.peerinfo import info_from_p2p_addr
+from libp2p.transport.webrtc import stream as webrtc
 from libp2p.transport.webrtc.exceptions import WebRTCStreamError
+from libp2p.transport.webrtc.pb.webrtc_pb2 import Message
 from multiaddr import Multiaddr
 import trio
 
@@ -49,15 +53,39 @@ async def write(stream, content):
 
 
 async def read(stream, length):
-    """Returns nothing at the end. Over WebRTC the end is an error without a type of its own."""
+    """Returns nothing at the end: once the other end has closed its write side, and all is read."""
     try:
         return await stream.read(length)
     except StreamEOF:
         return b""
-    except (StreamError, WebRTCStreamError) as error:
-        if "closed" in str(error):
+    except WebRTCStreamError:
+        if stream in ENDED and stream._state is not webrtc.StreamState.RESET:
             return b""
         raise
+
+
+# The WebRTC streams that the other end has ended. The library has the same error for an end, for a reset, and for a
+# connection that is lost.
+ENDED = weakref.WeakSet()
+
+
+def apply(stream, messages, *args, library=webrtc.WebRTCStream._apply_batch_on_trio_thread, **kwargs):
+    if any(flag == Message.FIN for _, flag in messages):
+        ENDED.add(stream)
+    library(stream, messages, *args, **kwargs)
+
+
+webrtc.WebRTCStream._apply_batch_on_trio_thread = apply
+
+
+class Warnings(logging.Handler):
+    """Tells when a WebRTC stream drops a message or finds it malformed: the library logs this only."""
+
+    def emit(self, record):
+        say(event="fault", error=record.getMessage())
+
+
+webrtc.logger.addHandler(Warnings(logging.WARNING))
 
 
 async def read_exactly(stream, length):
@@ -96,31 +124,37 @@ def complete(length, wanted):
 
 
 async def answer_echo(stream):
+    """Returns how many bytes of data came, as each answer does."""
+    length = 0
     while content := await read(stream, CHUNK):
         await write(stream, content)
+        length += len(content)
     await close_write(stream)
+    return length
 
 
 async def answer_perf(stream):
     wanted = int.from_bytes(await read_exactly(stream, 8), "big")
-    await read_to_end(stream)
+    length = await read_to_end(stream)
     await write(stream, data(wanted))
     await close_write(stream)
+    return length
 
 
 async def answer_push(stream):
     await write(stream, data(PUSHED))
     await close_write(stream)
-    say(event="pushed", bytes=await read_to_end(stream))
+    return await read_to_end(stream)
 
 
-def handler(protocol, answer):
+def handler(answer):
     async def handle(stream):
         try:
             with trio.fail_after(PATIENCE):
-                await answer(usable(stream))
+                say(event="answered", bytes=await answer(usable(stream)))
         except Exception as error:
-            say(event="fault", protocol=str(protocol), error=reason(error))
+            say(event="fault", error=reason(error))
+            await stream.reset()
 
     return handle
 
@@ -197,6 +231,9 @@ async def obey(host, command):
         await host.disconnect(peer)
         return {}
     protocol, case = CASES[command["case"]]
+    # `new_stream` would dial by itself.
+    if not host.get_network().get_connections(peer):
+        raise ConnectionError("not connected")
     start = time.monotonic()
     stream = await host.new_stream(peer, [protocol])
     await case(usable(stream), command.get("bytes", 0))
@@ -224,7 +261,7 @@ async def main(listen):
     listen = [Multiaddr(address) for address in listen]
     host = new_host(key_pair=create_new_key_pair(), listen_addrs=listen)
     for protocol, handle in ((ECHO, answer_echo), (PERF, answer_perf), (PUSH, answer_push)):
-        host.set_stream_handler(protocol, handler(protocol, handle))
+        host.set_stream_handler(protocol, handler(handle))
     host.get_network().register_notifee(Watch())
     async with host.run(listen_addrs=listen), trio.open_nursery() as nursery:
         peer = str(host.get_id())

@@ -40,6 +40,7 @@ struct Behaviour {
 async fn main() -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(false)
         .with_max_level(level())
         .init();
     let swarm = swarm().await?;
@@ -53,11 +54,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     node.run().await
 }
 
-/// `INTEROP_LOG` is a level, such as `debug`.
+/// `INTEROP_LOG` is a level, such as `debug`. The tests look for errors, so warnings are always logged.
 fn level() -> LevelFilter {
     let level = std::env::var("INTEROP_LOG").ok();
     let level = level.and_then(|level| level.parse().ok());
-    level.unwrap_or(LevelFilter::WARN)
+    level.unwrap_or(LevelFilter::WARN).max(LevelFilter::WARN)
 }
 
 async fn swarm() -> Result<Swarm<Behaviour>, Box<dyn Error>> {
@@ -136,6 +137,10 @@ impl Node {
             }
             "run" => {
                 let peer = lines::text(command, "peer")?.parse()?;
+                // `libp2p-stream` would dial by itself.
+                if !self.swarm.is_connected(&peer) {
+                    return Err("not connected".into());
+                }
                 let control = self.swarm.behaviour().streams.new_control();
                 let case = streams::Case::try_from(command)?;
                 tokio::spawn(async move {

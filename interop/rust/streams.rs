@@ -16,7 +16,7 @@ use crate::lines::{say, text};
 const ECHO: StreamProtocol = StreamProtocol::new("/interop/echo/1");
 /// Reads a length of 8 bytes, big-endian, and data to its end; then sends as many bytes, and closes.
 const PERF: StreamProtocol = StreamProtocol::new("/interop/perf/1");
-/// Sends [`PUSHED`] bytes and closes its write side; then reads data to its end, and tells how much came.
+/// Sends [`PUSHED`] bytes and closes its write side; then reads data to its end.
 const PUSH: StreamProtocol = StreamProtocol::new("/interop/push/1");
 
 const PUSHED: usize = 64 << 10;
@@ -49,12 +49,10 @@ pub(crate) fn serve(mut control: Control) -> Result<(), AlreadyRegistered> {
                 tokio::spawn(async move {
                     let served = tokio::time::timeout(PATIENCE, answer(&protocol, stream)).await;
                     let served = served.unwrap_or_else(|_| Err(fault("timed out")));
-                    if let Err(error) = served {
-                        let error = error.to_string();
-                        say(
-                            &json!({ "event": "fault", "protocol": protocol.as_ref(), "error": error }),
-                        );
-                    }
+                    say(&match served {
+                        Ok(bytes) => json!({ "event": "answered", "bytes": bytes }),
+                        Err(error) => json!({ "event": "fault", "error": error.to_string() }),
+                    });
                 });
             }
         });
@@ -62,9 +60,10 @@ pub(crate) fn serve(mut control: Control) -> Result<(), AlreadyRegistered> {
     Ok(())
 }
 
-async fn answer(protocol: &StreamProtocol, mut stream: Stream) -> io::Result<()> {
+/// Returns how many bytes of data came.
+async fn answer(protocol: &StreamProtocol, mut stream: Stream) -> io::Result<usize> {
     if *protocol == ECHO {
-        let mut buffer = vec![0; CHUNK];
+        let (mut buffer, mut bytes) = (vec![0; CHUNK], 0);
         loop {
             let len = stream.read(&mut buffer).await?;
             let Some(read @ [_, ..]) = buffer.get(..len) else {
@@ -72,21 +71,22 @@ async fn answer(protocol: &StreamProtocol, mut stream: Stream) -> io::Result<()>
             };
             stream.write_all(read).await?;
             stream.flush().await?;
+            bytes += len;
         }
-        stream.close().await
+        stream.close().await?;
+        Ok(bytes)
     } else if *protocol == PERF {
         let mut wanted = [0; 8];
         stream.read_exact(&mut wanted).await?;
-        read_to_end(&mut stream).await?;
+        let bytes = read_to_end(&mut stream).await?;
         let wanted = usize::try_from(u64::from_be_bytes(wanted)).map_err(io::Error::other)?;
         stream.write_all(&data(wanted)).await?;
-        stream.close().await
+        stream.close().await?;
+        Ok(bytes)
     } else {
         stream.write_all(&data(PUSHED)).await?;
         stream.close().await?;
-        let bytes = read_to_end(&mut stream).await?;
-        say(&json!({ "event": "pushed", "bytes": bytes }));
-        Ok(())
+        read_to_end(&mut stream).await
     }
 }
 
