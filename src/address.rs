@@ -108,8 +108,12 @@ impl Location {
 
     /// Returns true for a webrtc-direct address without the hash of the listener's certificate.
     pub(crate) fn lacks_certhash(&self) -> bool {
-        let has_certhash = false;
-        self.transport == Transport::WebRtcDirect { has_certhash }
+        matches!(
+            self.transport,
+            Transport::WebRtcDirect {
+                has_certhash: false
+            }
+        )
     }
 
     pub(crate) fn is_webrtc(&self) -> bool {

@@ -22,7 +22,7 @@ pub enum Reach {
 
 /// Addresses that do not reach as the rest of their family does: the network, the length of its prefix, and how far it
 /// reaches. They are those of IANA's special-purpose address registries (RFC 6890) that are not globally reachable, and
-/// multicast. Anycast addresses of the nearest server of some kind are in them too, for that server is of the site.
+/// multicast. So is one kind that the registries call reachable: anycast addresses lead to a server of the own site.
 const SPECIAL_IP4: [(Ipv4Addr, u32, Option<Reach>); 17] = {
     use Reach::{Machine, Site};
     const fn ip(a: u8, b: u8, c: u8) -> Ipv4Addr {
@@ -51,7 +51,7 @@ const SPECIAL_IP4: [(Ipv4Addr, u32, Option<Reach>); 17] = {
 
 /// The same for IPv6, of which only 2000::/3 is globally reachable (RFC 4291). Addresses that hold an IPv4
 /// address are judged by that.
-const SPECIAL_IP6: [(Ipv6Addr, u32, Option<Reach>); 12] = {
+const SPECIAL_IP6: [(Ipv6Addr, u32, Option<Reach>); 14] = {
     use Reach::{Machine, Site};
     const fn ip(a: u16, b: u16, c: u16) -> Ipv6Addr {
         Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)
@@ -59,9 +59,11 @@ const SPECIAL_IP6: [(Ipv6Addr, u32, Option<Reach>); 12] = {
     [
         (Ipv6Addr::LOCALHOST, 128, Some(Machine)),
         (ip(0x64, 0xff9b, 1), 48, Some(Site)), // translation to IPv4 of the site (RFC 8215)
-        (ip(0x2001, 1, 0), 32, None),          // the nearest server of a kind
         (ip(0x2001, 2, 0), 48, Some(Site)),    // benchmarks (RFC 5180)
-        (ip(0x2001, 0x10, 0), 28, None),       // ORCHID (RFC 4843)
+        (ip(0x2001, 3, 0), 32, Some(Reach::Global)), // tunnels by multicast (RFC 7450)
+        (ip(0x2001, 4, 0x112), 48, Some(Reach::Global)), // AS112 (RFC 7535)
+        (ip(0x2001, 0x20, 0), 27, Some(Reach::Global)), // ORCHIDv2 (RFC 7343), drones (RFC 9374)
+        (ip(0x2001, 0, 0), 23, None),          // protocol assignments, among them anycast
         (ip(0x2001, 0xdb8, 0), 32, None),      // documentation
         (ip(0x3fff, 0, 0), 20, None),          // documentation (RFC 9637)
         (ip(0x2000, 0, 0), 3, Some(Reach::Global)),
@@ -111,7 +113,7 @@ pub(crate) fn subnet_of(ip: IpAddr) -> Option<IpAddr> {
     })
 }
 
-/// Returns how far the addresses of the first network reach with which an address shares the whole prefix.
+/// Returns the reach of the first row whose network holds the address.
 fn in_table<A: Copy>(
     table: &[(A, u32, Option<Reach>)],
     shared_bits: impl Fn(A) -> u32,
@@ -230,8 +232,15 @@ mod tests {
                 "100:0:0:1::1",
                 "2001:1::1",
                 "2001:1::3",
+                "2001:2:1::1",
+                "2001:4::1",
+                "2001:4:111:ffff::1",
+                "2001:4:113::1",
+                "2001:5::1",
                 "2001:10::1",
                 "2001:1f::1",
+                "2001:40::1",
+                "2001:1ff:ffff::1",
                 "2001:db8::1",
                 "2001:db8:ffff::1",
                 "3fff::1",
@@ -279,11 +288,11 @@ mod tests {
             &[
                 "2000::1",
                 "2001:3::1",
+                "2001:3:ffff::1",
                 "2001:4:112::1",
                 "2001:20::1",
-                "2001:30::1",
+                "2001:3f:ffff::1",
                 "2001:200::1",
-                "2001:2:1::1",
                 "2001:db7::1",
                 "2001:db9::1",
                 "2620:4f:8000::1",

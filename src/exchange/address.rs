@@ -82,9 +82,15 @@ impl OwnAddresses {
     }
 }
 
-/// Whether a connection over `address` is a WebRTC one.
+/// Returns true if a connection over `address` is a WebRTC one, whatever there is up to a relay. A signaled one may not
+/// know its way yet, so the address need not be whole.
 pub(super) fn is_webrtc(address: &Multiaddr) -> bool {
-    address
+    let mut from_relay: Vec<_> = address.iter().collect();
+    let relay = |part: &Protocol<'_>| *part == Protocol::P2pCircuit;
+    if let Some(at) = from_relay.iter().rposition(relay) {
+        from_relay.drain(..=at);
+    }
+    from_relay
         .iter()
         .any(|part| matches!(part, Protocol::WebRTCDirect | Protocol::WebRTC))
 }
@@ -102,7 +108,10 @@ fn rank(location: &Location) -> u8 {
     }
 }
 
+/// Returns the hash of our own certificate. That of a relay is none.
 fn certhash(address: &Multiaddr) -> Option<Protocol<'static>> {
+    let is_ours = |it: &Location| it.is_webrtc() && it.is_dialable() && !it.is_circuit();
+    Location::of(address).filter(is_ours)?;
     address
         .iter()
         .find(|part| matches!(part, Protocol::Certhash(_)))
@@ -129,6 +138,8 @@ fn complete(address: &Multiaddr, ours: Option<&Protocol<'static>>) -> Option<Mul
 
 #[cfg(test)]
 mod tests {
+    use libp2p::multihash::Multihash;
+
     use super::*;
 
     const CERTHASH: &str = "/certhash/uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g";
@@ -153,6 +164,8 @@ mod tests {
             assert_eq!(reach_of_introducer(&address), reach, "{address}");
             assert!(is_webrtc(&address), "{address}");
         }
+        let relay = addr("/ip4/9.9.9.9/udp/1/webrtc-direct").with(Protocol::P2p(peer));
+        assert!(!is_webrtc(&relay.with(Protocol::P2pCircuit)));
     }
 
     #[test]
@@ -209,14 +222,20 @@ mod tests {
 
     #[test]
     fn webrtc_comes_first_and_an_observed_address_gets_our_certhash() {
+        const SHA2_256: u64 = 0x12;
+        let of_relay = Multihash::wrap(SHA2_256, &[7; 32]).unwrap();
         let mut own = OwnAddresses::default();
         own.set(vec![
+            addr("/ip4/8.8.8.8/udp/1/webrtc-direct")
+                .with(Protocol::Certhash(of_relay))
+                .with(Protocol::P2p(PeerId::random()))
+                .with(Protocol::P2pCircuit),
             addr("/ip4/9.9.9.9/tcp/1"),
             addr(&format!("/ip4/10.0.0.1/udp/1/webrtc-direct{CERTHASH}")),
             addr("/ip4/9.9.9.9/udp/1/webrtc-direct"),
         ]);
         assert_eq!(
-            own.to_give(Reach::Global),
+            own.to_give(Reach::Global)[..2],
             [
                 addr(&format!("/ip4/9.9.9.9/udp/1/webrtc-direct{CERTHASH}")),
                 addr("/ip4/9.9.9.9/tcp/1"),

@@ -3,7 +3,8 @@
 use std::{
     cell::RefCell,
     collections::BTreeSet,
-    net::{IpAddr, Ipv4Addr},
+    io::ErrorKind::AddrNotAvailable,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
     time::Duration,
 };
 
@@ -21,7 +22,10 @@ use libp2p::{
     multiaddr::Protocol,
     tcp, websocket,
 };
-use proptest::{prelude::*, test_runner::TestRunner};
+use proptest::{
+    prelude::*,
+    test_runner::{TestRng, TestRunner},
+};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::address::Location;
@@ -29,11 +33,13 @@ use crate::address::Location;
 const CERTHASH: &str = "uEiDDq4_xNyDorZBH3TlGazyJdOWSwvo4PUo5YHFMrvDE8g";
 const RELAY: &str = "12D3KooWQYhTNQdmr3ArTeUHRYzFg94BKyTkoWBDWez9kSCVe2Xo";
 
-/// Only these are dialed.
-const HOSTS: [Ipv4Addr; 3] = [
-    Ipv4Addr::new(127, 0, 0, 2),
-    Ipv4Addr::new(127, 0, 0, 3),
-    Ipv4Addr::new(127, 0, 0, 4),
+/// All hosts to which the addresses may lead. `localhost` is the first and the last.
+const HOSTS: [IpAddr; 5] = [
+    IpAddr::V4(Ipv4Addr::LOCALHOST),
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)),
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3)),
+    IpAddr::V4(Ipv4Addr::new(127, 0, 0, 4)),
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
 ];
 
 /// Parts of addresses: each protocol of multiaddr at least once.
@@ -91,8 +97,12 @@ const PARTS: [&str; 50] = [
 ];
 
 /// Addresses that are right, to be spoilt.
-const STACKS: [&[&str]; 7] = [
+const STACKS: [&[&str]; 11] = [
     &["/ip4/127.0.0.2", "/tcp/PORT"],
+    &["/ip6/::1", "/tcp/PORT"],
+    &["/ip6/::1", "/udp/PORT", "/quic-v1"],
+    &["/dns/localhost", "/tcp/PORT"],
+    &["/dns4/localhost", "/tcp/PORT", "/ws"],
     &["/ip4/127.0.0.2", "/tcp/PORT", "/ws"],
     &["/ip4/127.0.0.2", "/tcp/PORT", "/tls", "/ws"],
     &[
@@ -141,7 +151,7 @@ fn address(parts: &[&str], port: u16) -> Multiaddr {
         .unwrap_or_else(|error| panic!("{text}: {error}"))
 }
 
-/// Listens at one port of all hosts.
+/// Listens at one port of all hosts, as far as the machine has them: not all have IPv6.
 struct Sink {
     port: u16,
     tcp: Vec<TcpListener>,
@@ -163,7 +173,11 @@ impl Sink {
     async fn at(port: u16) -> Option<Self> {
         let (mut tcp, mut udp) = (Vec::new(), Vec::new());
         for host in HOSTS {
-            tcp.push(TcpListener::bind((host, port)).await.ok()?);
+            match TcpListener::bind((host, port)).await {
+                Ok(listener) => tcp.push(listener),
+                Err(error) if error.kind() == AddrNotAvailable => continue,
+                Err(_) => return None,
+            }
             udp.push(UdpSocket::bind((host, port)).await.ok()?);
         }
         Some(Self { port, tcp, udp })
@@ -224,32 +238,50 @@ const TRANSPORTS: [(&str, Dial); 4] = [
     }),
 ];
 
-/// Returns the address that is dialed first: of a circuit, that of its relay, which stands before it.
-fn first_hop(address: &Multiaddr) -> Multiaddr {
+/// Returns what is dialed of an address: of a circuit, first its relay, whose address stands before it.
+fn hops(address: &Multiaddr) -> Vec<Multiaddr> {
     let parts = address.iter();
-    parts
+    let relay: Multiaddr = parts
         .take_while(|part| *part != Protocol::P2pCircuit)
-        .collect()
+        .collect();
+    match relay == *address {
+        true => vec![relay],
+        false => vec![relay, address.clone()],
+    }
 }
 
-/// Dials an address by each transport. Returns those that led to a host, all of them to the one that is expected.
-async fn dial_everywhere(parts: &[&str], expected: IpAddr) -> Vec<&'static str> {
+/// A transport, and how the host was named to which it led.
+type Arrival = (&'static str, &'static str);
+
+/// Dials an address by each transport. Returns those that led to a host, all of them to the one that is expected: the
+/// IP address, or whatever `localhost` may be.
+async fn dial_everywhere(parts: &[&str], expected: Option<IpAddr>) -> Vec<Arrival> {
     let key = Keypair::generate_ed25519();
+    let kind = match expected {
+        Some(IpAddr::V4(_)) => "ip4",
+        Some(IpAddr::V6(_)) => "ip6",
+        None => "name",
+    };
     let mut arrived = Vec::new();
     for (name, dial) in TRANSPORTS {
         let sink = Sink::new().await;
-        let address = first_hop(&address(parts, sink.port));
-        let Some(dialing) = dial(&key, address.clone()) else {
-            continue;
-        };
-        let arrival = tokio::time::timeout(Duration::from_secs(20), sink.arrival());
-        let host = match select(Box::pin(arrival), dialing).await {
-            Either::Left((host, _)) => host.ok(),
-            Either::Right(((), arrival)) => arrival.now_or_never().and_then(Result::ok),
-        };
-        if let Some(host) = host {
-            assert_eq!(host, expected, "{address} by {name}");
-            arrived.push(name);
+        for hop in hops(&address(parts, sink.port)) {
+            let Some(dialing) = dial(&key, hop.clone()) else {
+                continue;
+            };
+            let arrival = tokio::time::timeout(Duration::from_secs(20), sink.arrival());
+            let host = match select(Box::pin(arrival), dialing).await {
+                Either::Left((host, _)) => host.ok(),
+                Either::Right(((), arrival)) => arrival.now_or_never().and_then(Result::ok),
+            };
+            if let Some(host) = host {
+                let is_expected = match expected {
+                    Some(ip) => host == ip,
+                    None => [HOSTS[0], HOSTS[4]].contains(&host),
+                };
+                assert!(is_expected, "{hop} by {name} led to {host}");
+                arrived.push((name, kind));
+            }
         }
     }
     arrived
@@ -260,30 +292,36 @@ fn dials_lead_where_addresses_say() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let _guard = runtime.enter();
     let arrived = RefCell::new(BTreeSet::new());
-    let mut runner = TestRunner::deterministic();
+    let config = ProptestConfig::with_cases(1024);
+    let rng = TestRng::deterministic_rng(config.rng_algorithm);
+    let mut runner = TestRunner::new_with_rng(config, rng);
     let tested = runner.run(&parts(), |parts| {
         let address = address(&parts, 1);
-        let Some(location) = Location::of(&address) else {
-            return Ok(());
-        };
-        let hosts = parts.iter().filter(|part| {
-            let kinds = ["/ip4/", "/ip6/", "/dns", "/memory/", "/unix/"];
-            kinds.iter().any(|kind| part.starts_with(kind))
-        });
-        prop_assert_eq!(hosts.count(), 1, "{}", address);
-        let hop = Location::of(&first_hop(&address)).and_then(|hop| hop.ip());
-        if location.is_dialable()
-            && let Some(ip) = hop.filter(IpAddr::is_ipv4)
+        let relay = Location::of(&hops(&address)[0]);
+        if let Some(location) = Location::of(&address)
+            && location.is_dialable()
+            && address.iter().next() != Some(Protocol::Memory(7))
         {
+            let ip = relay.and_then(|relay| relay.ip());
             let dialed = runtime.block_on(dial_everywhere(&parts, ip));
             arrived.borrow_mut().extend(dialed);
         }
         Ok(())
     });
     tested.unwrap();
-    let all: &[_] = match cfg!(feature = "webrtc") {
-        true => &["pxp", "quic", "tcp", "websocket"],
-        false => &["quic", "tcp", "websocket"],
-    };
-    assert_eq!(Vec::from_iter(arrived.into_inner()), all);
+    let arrived = arrived.into_inner();
+    let mut all = vec![
+        ("tcp", "ip4"),
+        ("tcp", "name"),
+        ("websocket", "ip4"),
+        ("websocket", "name"),
+        ("quic", "ip4"),
+    ];
+    if cfg!(feature = "webrtc") {
+        all.push(("pxp", "ip4"));
+    }
+    if std::net::TcpListener::bind((HOSTS[4], 0)).is_ok() {
+        all.extend([("tcp", "ip6"), ("quic", "ip6")]);
+    }
+    assert!(all.iter().all(|it| arrived.contains(it)), "{arrived:?}");
 }

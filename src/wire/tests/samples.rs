@@ -21,6 +21,8 @@ pub(super) const FRAME_KINDS: u8 = 9;
 /// How many kinds [`signal_body`] knows.
 pub(super) const SIGNAL_KINDS: u8 = 4;
 
+const SHA2_256: u64 = 0x12;
+
 /// All refusals that travel.
 pub(super) const REFUSALS: [Refusal; 10] = [
     Refusal::Network,
@@ -90,16 +92,30 @@ pub(super) fn signal_body(rng: &mut StdRng, kind: u8) -> SignalBody {
 }
 
 pub(super) fn peer(rng: &mut StdRng) -> PeerId {
-    const SHA2_256: u64 = 0x12;
     let hash = Multihash::wrap(SHA2_256, &rng.random::<[u8; 32]>()).unwrap();
     PeerId::from_multihash(hash).unwrap()
 }
 
+/// An address of one of the shapes that are kept.
 pub(super) fn address(rng: &mut StdRng) -> Multiaddr {
-    Multiaddr::empty()
-        .with(Protocol::Ip4(rng.random::<[u8; 4]>().into()))
-        .with(Protocol::Tcp(rng.random_range(1..=u16::MAX)))
-        .with(Protocol::P2p(peer(rng)))
+    use Protocol::{Certhash, P2pCircuit, QuicV1, Tcp, Tls, Udp, WebRTCDirect, Ws};
+
+    let ip4 = Protocol::Ip4(rng.random::<[u8; 4]>().into());
+    let ip6 = Protocol::Ip6(rng.random::<[u16; 8]>().into());
+    let name = Protocol::Dns(format!("host-{}.example", rng.random::<u16>()).into());
+    let port = rng.random_range(1..=u16::MAX);
+    let (tcp, udp) = (Tcp(port), Udp(port));
+    let of = |parts: &[&Protocol<'static>]| parts.iter().map(|part| (*part).clone()).collect();
+    let (peer, ws) = (Protocol::P2p(peer(rng)), Ws("/".into()));
+    let hash = Certhash(Multihash::wrap(SHA2_256, &rng.random::<[u8; 32]>()).unwrap());
+    match rng.random_range(0..6) {
+        0 => of(&[&ip4, &tcp, &peer]),
+        1 => of(&[&name, &tcp, &Tls, &ws]),
+        2 => of(&[&ip6, &udp, &QuicV1]),
+        3 => of(&[&ip4, &udp, &WebRTCDirect, &hash, &peer]),
+        4 => of(&[&ip6, &tcp, &ws, &peer, &P2pCircuit]),
+        _ => of(&[&name, &tcp, &peer, &P2pCircuit, &peer]),
+    }
 }
 
 pub(super) fn candidate(rng: &mut StdRng) -> PeerCandidate {
