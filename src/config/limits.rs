@@ -314,16 +314,20 @@ impl Limits {
     pub const CERTIFICATE_LEN: usize = 2000;
 
     /// The bytes that a webrtc-direct connection may have us hold before the other side has proven who it is: what is
-    /// unread, incomplete, out of order or early, and what the engine takes beside. A proof takes 2 KiB. Further chunks
-    /// are dropped, and come again.
+    /// unread, incomplete, out of order or early, and what the engine takes beside. Further chunks are dropped, and come
+    /// again.
     pub const UNPROVEN: usize = 8 * 1024;
 
     /// The bytes of [`Self::UNPROVEN`] that may wait for the proof because they are for other streams: the first
     /// three datagrams that the other side sends when it is done with its own proof. Others are dropped, and come again.
     pub const UNPROVEN_STREAMS: usize = Self::UNPROVEN / 2;
 
-    /// The bytes that all such connections of one node hold together: those of one listener ([`Self::DIRECT_SETUPS`])
-    /// and a hundred more. Further chunks are dropped, and come again.
+    /// The bytes of [`Self::UNPROVEN`] that an honest proof takes.
+    pub const PROOF: usize = 2 * 1024;
+
+    /// The bytes that all such connections of one node hold together. Half of it is for those that hold no more than
+    /// [`Self::PROOF`], for 1,024 of them, so that nobody else keeps a proof out: two listeners have at most 800
+    /// ([`Self::DIRECT_SETUPS`]). Further chunks are dropped, and come again.
     pub const ALL_UNPROVEN: usize = 4 * 1024 * 1024;
 }
 

@@ -94,10 +94,17 @@ impl Handle {
         result
     }
 
-    /// Calls the endpoint, after which the driver may have something to do, unless it is pending.
+    /// Calls the endpoint, after which the driver may have something to do, unless it is pending and no deadline came
+    /// nearer: a writer that is too fast goes on at one.
     pub(super) fn poll<T>(&self, call: impl FnOnce(&mut State, Instant) -> Poll<T>) -> Poll<T> {
-        let result = self.0.with(call);
-        if result.is_ready() {
+        let (result, is_sooner) = self.0.with(|state, now| {
+            let before = state.endpoint.next_deadline();
+            let result = call(state, now);
+            let after = state.endpoint.next_deadline();
+            let is_sooner = after.is_some_and(|at| before.is_none_or(|before| at < before));
+            (result, is_sooner)
+        });
+        if result.is_ready() || is_sooner {
             self.0.driver.wake();
         }
         result

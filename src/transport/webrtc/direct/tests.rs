@@ -21,7 +21,10 @@ use libp2p::{
     swarm::{SwarmEvent, dummy},
 };
 use sha2::{Digest, Sha256};
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
 
 use super::*;
 use crate::{config::Config, route, transport::Transport};
@@ -555,10 +558,11 @@ async fn libp2ps_own_implementation_half_closes_and_reads_on() {
         };
         let (_, mut muxer) = dialer.dial_patiently(&listener.address).await;
         let _echo = echo(over(&mut muxer, listener.accepted()).await.muxer);
-        let mut answers = 0;
         for n in 0..5 {
             let mut stream = open(&mut muxer).await;
             let exchange = async {
+                // `webrtc-rs` loses what comes in the moment in which it sets up a channel, so this comes later.
+                sleep(SECOND / 10).await;
                 stream.write_all(&[n; 4000]).await?;
                 let closing = timeout(Limits::STREAM_CLOSE_TIME - SECOND, stream.close());
                 closing
@@ -568,13 +572,9 @@ async fn libp2ps_own_implementation_half_closes_and_reads_on() {
                 stream.read_to_end(&mut back).await?;
                 io::Result::Ok(back)
             };
-            // `webrtc-rs` loses what comes before it has set up a channel.
-            if let Ok(came) = timeout(5 * SECOND, over(&mut muxer, exchange)).await {
-                assert_eq!(came.unwrap(), [n; 4000]);
-                answers += 1;
-            }
+            let came = timeout(5 * SECOND, over(&mut muxer, exchange)).await;
+            assert_eq!(came.expect("an answer in time").unwrap(), [n; 4000]);
         }
-        assert!(answers > 0);
     }
 }
 

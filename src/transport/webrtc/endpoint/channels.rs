@@ -26,6 +26,8 @@ pub(super) struct Channel {
     pub(super) stream: Stream,
     /// Whether some of what was written may not have arrived yet.
     pub(super) is_sending: bool,
+    /// True if it is to be closed once what was written has arrived.
+    pub(super) is_draining: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,7 @@ impl Channel {
             state,
             stream: Stream::new(opener),
             is_sending: false,
+            is_draining: false,
         }
     }
 }

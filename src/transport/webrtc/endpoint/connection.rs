@@ -541,12 +541,15 @@ impl Connection {
 
     fn on_panic(&mut self) {
         tracing::error!(peer = ?self.peer(), "the WebRTC engine panicked; its connection ends");
+        self.engine = None;
         self.finish(Closed::Protocol);
     }
 
     fn finish(&mut self, why: Closed) {
         let was_up = matches!(self.phase, Phase::Connected | Phase::Closing);
-        if was_up && why != Closed::Remote {
+        // A crowd of strangers would push out those of others.
+        let is_proven = self.unproven.as_ref().is_none_or(|it| it.is_proven());
+        if was_up && is_proven && why != Closed::Remote {
             let engine = self.engine.as_mut();
             self.farewell = engine.map(|rtc| rtc.direct_api().local_ice_credentials());
         }

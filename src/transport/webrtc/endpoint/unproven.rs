@@ -25,8 +25,14 @@ impl Budget {
         })
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let take = |held: usize| Some(held + bytes).filter(|held| *held <= Limits::ALL_UNPROVEN);
+    /// Takes `bytes` for a connection that holds `own` then. One that holds more than a proof takes leaves the other half
+    /// to those that do not, so that nobody's proof waits for others.
+    fn take(&self, bytes: usize, own: usize) -> bool {
+        let most = match own <= Limits::PROOF {
+            true => Limits::ALL_UNPROVEN,
+            false => Limits::ALL_UNPROVEN / 2,
+        };
+        let take = |held: usize| Some(held + bytes).filter(|held| *held <= most);
         let (set, fetch) = (Ordering::Relaxed, Ordering::Relaxed);
         self.0.fetch_update(set, fetch, take).is_ok()
     }
@@ -53,7 +59,7 @@ impl Share {
             return true;
         }
         let held = self.held() + bytes;
-        let may_hold = held <= Limits::UNPROVEN && self.budget.take(bytes);
+        let may_hold = held <= Limits::UNPROVEN && self.budget.take(bytes, held);
         if may_hold {
             self.held.store(held, Ordering::Relaxed);
         }
@@ -101,17 +107,24 @@ mod tests {
     }
 
     #[test]
-    fn all_connections_together_hold_4_mib() {
-        const ALL: usize = 4 * 1024 * 1024;
-        for (bytes, may_hold) in [(ALL - 1, true), (ALL, true), (ALL + 1, false)] {
+    fn all_connections_together_hold_4_mib_and_half_of_it_is_for_proofs() {
+        const HALF: usize = 2 * 1024 * 1024;
+        for past in [-1, 0, 1] {
             let budget = Budget::default();
-            let full: Vec<_> = (1..512).map(|_| budget.share()).collect();
+            let full: Vec<_> = (1..256).map(|_| budget.share()).collect();
             assert!(full.iter().all(|share| share.hold(8192)));
-            let last = [budget.share(), budget.share()];
-            assert!(last[0].hold(4096));
-            let rest = bytes - 511 * 8192 - 4096;
-            assert_eq!(last[1].hold(rest), may_hold, "{bytes}");
-            assert_eq!(budget.held(), if may_hold { bytes } else { ALL - 4096 });
+            let last = budget.share();
+            assert!(last.hold(8100));
+            assert_eq!(last.hold(92usize.saturating_add_signed(past)), past <= 0);
+            if past != 0 {
+                continue;
+            }
+            assert_eq!(budget.held(), HALF);
+            let proofs: Vec<_> = (0..1024).map(|_| budget.share()).collect();
+            assert!(proofs.iter().all(|share| share.hold(2048)));
+            assert_eq!(budget.held(), 2 * HALF);
+            assert!(!budget.share().hold(1));
+            assert!(!proofs[0].hold(1));
         }
     }
 

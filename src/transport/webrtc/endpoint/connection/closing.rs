@@ -16,13 +16,19 @@ use super::{
 };
 use crate::config::Limits;
 
+/// How many may seem to wait before those are taken out that wait no more: two sides' channels, and as many again.
+const MAX_WAITING: usize = 4 * Limits::STREAMS;
+
+/// How many channels are looked at that are draining, if none of them is done: the other side may acknowledge nothing.
+const DRAINING_BATCH: usize = 16;
+
 /// The channels that have to be looked at, now or later. None is looked at for nothing, for there may be thousands.
 #[derive(Debug, Default)]
 pub(super) struct Closing {
     /// Those that something has happened to, or over which flags could not be sent yet.
     unsettled: Vec<ChannelId>,
-    /// Those that are to be closed once what was written has arrived.
-    draining: Vec<ChannelId>,
+    /// Those that are to be closed once what was written has arrived: each once, as its `is_draining` says.
+    draining: VecDeque<ChannelId>,
     /// Those that wait for the other side, and until when: all for the same time, so that the next is the first.
     waiting: VecDeque<(Instant, ChannelId)>,
 }
@@ -49,6 +55,13 @@ impl Connection {
         if stream.waits_until(until) && closing.waiting.back() != Some(&(until, id)) {
             closing.waiting.push_back((until, id));
         }
+        if closing.waiting.len() > MAX_WAITING {
+            let channels = &mut self.channels;
+            closing.waiting.retain(|(until, id)| {
+                let channel = channels.get_mut(*id);
+                channel.is_some_and(|it| it.stream.waits_until(*until))
+            });
+        }
     }
 
     pub(in super::super) fn release_channel(&mut self, now: Instant, id: ChannelId) {
@@ -68,14 +81,32 @@ impl Connection {
         outputs: &mut Outputs,
     ) {
         self.take_late(now);
-        let mut draining = std::mem::take(&mut self.closing.draining);
-        self.closing.unsettled.append(&mut draining);
-        let mut has_acted = false;
+        let mut has_acted = self.settle_draining(now, outputs);
         for id in std::mem::take(&mut self.closing.unsettled) {
             has_acted |= self.settle_stream(now, id, outputs);
         }
         if has_acted {
             self.drain(now, demux, outputs);
+        }
+    }
+
+    /// Looks at some that are draining, and at more for as long as some of them are done.
+    fn settle_draining(&mut self, now: Instant, outputs: &mut Outputs) -> bool {
+        let mut has_acted = false;
+        loop {
+            let count = self.closing.draining.len().min(DRAINING_BATCH);
+            let batch: Vec<_> = self.closing.draining.drain(..count).collect();
+            let mut is_one_done = false;
+            for id in batch {
+                if let Some(channel) = self.channels.get_mut(id) {
+                    channel.is_draining = false;
+                }
+                is_one_done |= self.settle_stream(now, id, outputs);
+            }
+            has_acted |= is_one_done;
+            if !is_one_done {
+                return has_acted;
+            }
         }
     }
 
@@ -112,7 +143,12 @@ impl Connection {
                 self.tick(now);
                 return true;
             }
-            self.closing.draining.push(id);
+            if let Some(channel) = self.channels.get_mut(id)
+                && !channel.is_draining
+            {
+                channel.is_draining = true;
+                self.closing.draining.push_back(id);
+            }
         } else if is_open && channel.stream.due().is_some() {
             self.closing.unsettled.push(id);
         }

@@ -428,6 +428,7 @@ impl Lab {
             self.release_channel(n, key, noise);
         }
         self.ends[1].endpoint.forget_stranger(b);
+        ends.into_iter().for_each(|end| self.believe(end));
         self.run(SECOND);
         ends
     }
