@@ -9,6 +9,7 @@ use turn_server_proto::{
 use super::{
     super::relays::{MANY_HOSTS, MAX_HOSTS, MAX_RELAYS},
     addresses::{add_behind_router, use_stun_server},
+    closing::warnings_of,
     *,
 };
 use crate::config::{FoundServer, IceServer};
@@ -555,6 +556,74 @@ fn nobody_refuses_in_the_name_of_a_server_what_was_not_asked_for() {
         "it asked with a nonce that is none"
     );
     assert_eq!(relayed(&lab, 0), [addr("9.9.8.8:50000")]);
+}
+
+/// A message with these attributes, in which a server says that it is about as long as `len`.
+fn message(typ: u16, len: Option<u16>, attributes: &[&[u8]]) -> Vec<u8> {
+    let attributes = attributes.concat();
+    let len = len.unwrap_or(attributes.len() as u16);
+    let header = [typ.to_be_bytes(), len.to_be_bytes()].concat();
+    [
+        &header,
+        &[0x21, 0x12, 0xa4, 0x42][..],
+        &[7; 12],
+        &attributes,
+    ]
+    .concat()
+}
+
+#[test]
+fn what_a_server_did_not_have_to_say_fills_no_log() {
+    const DATA: u16 = 0x0017;
+    let (integrity, fingerprint) = (
+        [&[0, 8, 0, 20][..], &[7; 20]].concat(),
+        [0x80, 0x28, 0, 4, 1, 2, 3, 4],
+    );
+    let software = [0x80, 0x22, 0, 4, b'n', b'o', b'n', b'e'];
+    for datagram in [
+        message(0x0001, None, &[]),
+        message(0x0003, None, &[]),
+        message(0x0016, None, &[]),
+        message(DATA, Some(4), &[]),
+        message(DATA, None, &[&[0, 0x13, 0, 8, 1, 2, 3, 4]]),
+        message(DATA, None, &[&[0, 0x13, 0, 5, 1, 2, 3, 4, 5]]),
+        message(DATA, None, &[&fingerprint]),
+        message(DATA, None, &[&fingerprint, &fingerprint]),
+        message(DATA, None, &[&integrity, &software]),
+        message(DATA, None, &[&integrity, &integrity]),
+    ] {
+        let mut lab = Lab::new(1);
+        use_turn_server(&mut lab, 0, "password");
+        lab.run(SECOND);
+        let warnings = warnings_of(|| (0..100).for_each(|_| say_to(&mut lab, 0, &datagram)));
+        assert_eq!(warnings, 0, "{datagram:x?}");
+        assert_eq!(relayed(&lab, 0).len(), 1);
+    }
+}
+
+#[test]
+fn an_answer_is_looked_at_once_a_request() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    let warnings = warnings_of(|| {
+        let now = lab.now;
+        let endpoint = &mut lab.ends[0].endpoint;
+        endpoint
+            .relays
+            .let_in(now, hosts(0..1).next().unwrap().ip());
+        endpoint.settle_relays(now);
+        let request = endpoint.poll_transmit().unwrap();
+        let (_, transaction, _) = super::super::demux::split_message(&request.contents).unwrap();
+        // Without the signature that it should have.
+        let mut answer = message(0x0108, None, &[]);
+        answer[8..20].copy_from_slice(&transaction);
+        (0..100).for_each(|_| say_to(&mut lab, 0, &answer));
+    });
+    assert_eq!(warnings, 1);
+    // The server is asked again, and its answer is heard.
+    lab.run(SECOND);
+    assert_eq!(let_in(&lab, 0), 1);
 }
 
 #[test]
