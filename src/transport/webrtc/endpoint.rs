@@ -258,11 +258,12 @@ impl Endpoint {
 
     pub(super) fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Offer { setup, reach } => self.describe(now, setup, reach, Connection::offer),
+            Command::Offer { setup, reach } => {
+                self.describe(now, setup, reach, true, Connection::offer);
+            }
             Command::Answer { setup, reach, sdp } => {
-                self.describe(now, setup, reach, |now, ingredients| {
-                    Connection::answer(now, ingredients, &sdp)
-                });
+                let answer = |now, ingredients| Connection::answer(now, ingredients, &sdp);
+                self.describe(now, setup, reach, self.has_room_for_offers(), answer);
             }
             Command::Accept { setup, sdp } => {
                 self.with_setup(now, setup, |connection, around| {
@@ -281,15 +282,23 @@ impl Endpoint {
         }
     }
 
-    /// Begins a set-up and tells how our end is described.
+    /// Returns true if others may offer one more connection.
+    fn has_room_for_offers(&self) -> bool {
+        let connections = self.setups.values().map(|key| self.connections.get(key));
+        let offered = connections.flatten().filter(|it| !it.is_offerer());
+        offered.count() < Limits::SETUPS_OFFERED_TO_US
+    }
+
+    /// Begins a set-up, if there is room for it, and tells how our end is described.
     fn describe(
         &mut self,
         now: Instant,
         setup: SetupId,
         reach: Reach,
+        has_room: bool,
         make: impl FnOnce(Instant, Ingredients) -> (Connection, Option<String>),
     ) {
-        let sdp = match self.setups.len() < Limits::SETUPS {
+        let sdp = match has_room && self.setups.len() < Limits::SETUPS {
             true => self.begin(now, setup, reach, make),
             false => None,
         };

@@ -190,6 +190,11 @@ impl Connection {
         self.phase != Phase::Offered
     }
 
+    /// Returns true if the offer was ours.
+    pub(super) fn is_offerer(&self) -> bool {
+        self.role == Role::Offerer
+    }
+
     /// Whether it waits to be dialed.
     pub(super) fn is_dialable(&self) -> bool {
         self.role == Role::Offerer && !self.is_held && self.is_described()

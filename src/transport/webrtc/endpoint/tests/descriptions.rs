@@ -81,12 +81,12 @@ fn in_full(sdp: &str) -> String {
     sdp.replace("FINGERPRINT", &["A1"; 32].join(":"))
 }
 
-fn chrome() -> String {
+pub(super) fn chrome() -> String {
     in_full(BROWSERS_AND_OTHERS[0].1)
 }
 
 /// What is answered to an offer.
-fn answer_to(lab: &mut Lab, sdp: &str) -> Option<String> {
+pub(super) fn answer_to(lab: &mut Lab, sdp: &str) -> Option<String> {
     lab.setups += 1;
     let (peer, number, reach) = (lab.ends[1].peer, lab.setups, Reach::Global);
     let setup = SetupId { peer, number };
