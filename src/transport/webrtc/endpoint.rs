@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU16,
     sync::Arc,
     time::{Duration, Instant},
@@ -172,10 +172,22 @@ impl Endpoint {
     /// Has the other end let in where it may come by a TURN server.
     fn let_in(&mut self, now: Instant, key: Key) {
         let connection = self.connections.get(&key);
-        for address in connection.map_or(&[][..], Connection::remote_candidates) {
-            self.relays.let_in(now, address.ip());
+        let candidates = connection.map_or(&[][..], Connection::remote_candidates);
+        for address in candidates.to_vec() {
+            if self.may_relay_to(key, address.ip()) {
+                self.relays.let_in(now, address.ip());
+            }
         }
         self.settle_relays(now);
+    }
+
+    /// Returns true if a connection needs no permission for a host, or may have one.
+    fn may_relay_to(&mut self, key: Key, host: IpAddr) -> bool {
+        !self.relays.lacks(host)
+            || self
+                .connections
+                .get_mut(&key)
+                .is_some_and(|it| it.claim(host))
     }
 
     /// Has the other end told what it may know of now.
@@ -645,16 +657,18 @@ impl Endpoint {
                 self.settle(now, replaced);
             }
         }
-        self.relay(now);
+        self.relay(now, key);
         Some(result)
     }
 
     /// Has what leaves from our addresses on TURN servers sent to these.
-    fn relay(&mut self, now: Instant) {
+    fn relay(&mut self, now: Instant, key: Key) {
         let transmits = std::mem::take(&mut self.outputs.to_relay);
         let has_some = !transmits.is_empty();
         for transmit in transmits {
-            self.relays.send(now, transmit);
+            if self.may_relay_to(key, transmit.destination.ip()) {
+                self.relays.send(now, transmit);
+            }
         }
         if has_some {
             self.settle_relays(now);

@@ -44,6 +44,10 @@ mod window;
 /// How long an offer waits for its answer: as long as the core does, and twice that.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The hosts of each address family that a TURN server is to let in because one set-up names them: those of a usual peer
+/// are how it looks from outside, and its own address on a TURN server.
+pub(super) const HOSTS_PER_SETUP: usize = 2;
+
 /// The label of the channel that makes a description name data channels at all (libp2p's
 /// specification "WebRTC"). It carries nothing.
 const INIT_LABEL: &str = "init";
@@ -93,6 +97,8 @@ pub(super) struct Connection {
     /// Those of them that may be sent to, at most as many.
     remote_candidates: Vec<SocketAddr>,
     targets: Targets,
+    /// The hosts of these that a TURN server is to let in, at most [`HOSTS_PER_SETUP`] of each address family.
+    claimed: Vec<IpAddr>,
     /// What it was told of our own, at most as many.
     named: Vec<SocketAddr>,
     /// How it sees us, as it says, at most in [`Limits::MAPPED_ADDRESSES`] ways: the engine keeps all of them.
@@ -150,6 +156,7 @@ impl Connection {
             remote_ips: Vec::new(),
             remote_candidates: Vec::new(),
             targets: Targets::default(),
+            claimed: Vec::new(),
             named: Vec::new(),
             mapped: HashSet::new(),
             is_held: false,
@@ -326,6 +333,20 @@ impl Connection {
     /// Where the other side says that it is, as far as it may be sent to there.
     pub(super) fn remote_candidates(&self) -> &[SocketAddr] {
         &self.remote_candidates
+    }
+
+    /// Claims a permission on our TURN servers for a host that the other side has named. Returns true if it may have
+    /// one.
+    pub(super) fn claim(&mut self, host: IpAddr) -> bool {
+        let same = self
+            .claimed
+            .iter()
+            .filter(|it| it.is_ipv4() == host.is_ipv4());
+        let has_room = same.count() < HOSTS_PER_SETUP;
+        let is_named = self.remote_candidates.iter().any(|it| it.ip() == host);
+        let is_new = has_room && is_named && !self.claimed.contains(&host);
+        self.claimed.extend(is_new.then_some(host));
+        self.claimed.contains(&host)
     }
 
     /// Which of our addresses the other end was told.

@@ -142,6 +142,11 @@ impl Relays {
         received
     }
 
+    /// Returns true if one of the servers would have to be asked to let a host send to us, and may be.
+    pub(super) fn lacks(&self, host: IpAddr) -> bool {
+        self.all.values().any(|relay| relay.lacks(host))
+    }
+
     /// Has the servers let a host send to us, which will: checks of ours may come later than its own.
     pub(super) fn let_in(&mut self, now: Instant, host: IpAddr) {
         let time = self.time(now);

@@ -407,19 +407,23 @@ impl Relay {
         true
     }
 
-    /// Has the server let a host send to us. Whether it does, or is asked to. Where the address of ours is a
-    /// public one, so has the host to be: private ones are beside the server, not beside us.
-    pub(super) fn let_in(&mut self, time: Time, host: IpAddr) -> bool {
-        if self.hosts.contains(&host) || self.asking.contains(&host) {
-            return true;
-        }
+    /// Returns true if the server would have to be asked to let a host send to us, and may be. Where the address of ours
+    /// is a public one, so has the host to be: private ones are beside the server, not beside us.
+    pub(super) fn lacks(&self, host: IpAddr) -> bool {
         let ours = self.relayed.map(|relayed| relayed.ip());
         let is_of_family = ours.is_some_and(|ours| ours.is_ipv4() == host.is_ipv4());
         let reach = ours.and_then(Reach::of_ip);
         let is_near = reach.is_none_or(|reach| !reach.permits(host));
+        let is_let_in = self.hosts.contains(&host) || self.asking.contains(&host);
+        is_of_family && !is_near && !is_let_in
+    }
+
+    /// Has the server let a host send to us. Whether it does, or is asked to.
+    pub(super) fn let_in(&mut self, time: Time, host: IpAddr) -> bool {
+        let is_let_in = self.hosts.contains(&host) || self.asking.contains(&host);
         let count = self.hosts.len() + self.asking.len();
-        if !is_of_family || is_near || self.asking.len() >= MAX_ASKING || count >= MAX_HOSTS {
-            return false;
+        if is_let_in || !self.lacks(host) || self.asking.len() >= MAX_ASKING || count >= MAX_HOSTS {
+            return is_let_in;
         }
         self.asking.insert(host);
         self.used = time.now;

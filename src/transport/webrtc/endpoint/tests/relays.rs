@@ -7,7 +7,10 @@ use turn_server_proto::{
 };
 
 use super::{
-    super::relays::{MANY_HOSTS, MAX_HOSTS, MAX_RELAYS},
+    super::{
+        connection::HOSTS_PER_SETUP,
+        relays::{MANY_HOSTS, MAX_HOSTS, MAX_RELAYS},
+    },
     addresses::{add_behind_router, use_stun_server},
     closing::warnings_of,
     *,
@@ -624,6 +627,24 @@ fn an_answer_is_looked_at_once_a_request() {
     // The server is asked again, and its answer is heard.
     lab.run(SECOND);
     assert_eq!(let_in(&lab, 0), 1);
+}
+
+#[test]
+fn two_hosts_of_a_set_up_are_let_in() {
+    for (named, most) in [(1, 1), (2, 2), (3, 2), (8, 2)] {
+        let mut lab = Lab::new(1);
+        use_turn_server(&mut lab, 0, "password");
+        lab.run(SECOND);
+        lab.lies = hosts(0..named).collect();
+        lab.offer(1, 0);
+        lab.run(SECOND * 4);
+        assert_eq!(let_in(&lab, 0), most, "{named}");
+        // Others have theirs.
+        lab.lies = hosts(10..20).collect();
+        lab.offer(1, 0);
+        lab.run(SECOND * 4);
+        assert_eq!(let_in(&lab, 0), most + HOSTS_PER_SETUP, "{named}");
+    }
 }
 
 #[test]
