@@ -243,7 +243,7 @@ impl Endpoint {
     fn settle_relays(&mut self, now: Instant) {
         for change in self.relays.take_changes() {
             let (Change::Gained(address) | Change::Lost(address)) = change;
-            let Some(candidate) = relayed(address) else {
+            let Some(candidate) = self.relayed(address) else {
                 continue;
             };
             match change {
@@ -375,7 +375,7 @@ impl Endpoint {
         let hosts = self.addresses.keys().copied().filter_map(host);
         let mapped = self.stun.mappings().into_iter();
         let mapped = mapped.filter_map(|mapping| self.reflexive(mapping));
-        let relayed = self.relays.addresses().filter_map(relayed);
+        let relayed = self.relays.addresses().filter_map(|it| self.relayed(it));
         hosts.chain(mapped).chain(relayed).collect()
     }
 
@@ -385,6 +385,13 @@ impl Endpoint {
         let is_host = self.addresses.contains_key(&mapped);
         let candidate = Candidate::server_reflexive(mapped, base, "udp").ok();
         candidate.filter(|_| !is_host)
+    }
+
+    /// One on a TURN server, which is where datagrams leave for the other side. `None` if it is an address of this
+    /// machine: a server that says so would get all that leaves from there.
+    fn relayed(&self, address: SocketAddr) -> Option<Candidate> {
+        let candidate = Candidate::relayed(address, address, "udp").ok();
+        candidate.filter(|_| !self.addresses.contains_key(&address))
     }
 
     /// `local` is where it arrived: address and port of our end.
@@ -744,9 +751,4 @@ impl Endpoint {
 
 fn host(address: SocketAddr) -> Option<Candidate> {
     Candidate::host(address, "udp").ok()
-}
-
-/// One on a TURN server, which is where datagrams leave for the other side.
-fn relayed(address: SocketAddr) -> Option<Candidate> {
-    Candidate::relayed(address, address, "udp").ok()
 }

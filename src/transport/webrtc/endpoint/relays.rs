@@ -24,8 +24,9 @@ pub(super) const MAX_RELAYS: usize = 4;
 /// What a datagram from a server is.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// Not about an address of ours.
+    /// Of no use for an address of ours.
     Other,
+    /// An answer to a request.
     Taken,
     /// It came from `peer` to one of them.
     Relayed {

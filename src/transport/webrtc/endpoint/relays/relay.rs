@@ -369,8 +369,9 @@ impl Relay {
         let received = self.call(|client| {
             let transmit = TurnTransmit::new(datagram, Udp, server, client.local_addr());
             match client.recv(transmit, time.turn) {
-                TurnRecvRet::Ignored(_) => Received::Other,
-                TurnRecvRet::PeerData(data) => relayed.map_or(Received::Taken, |relayed| {
+                // What an indication says can be forged, and tells nothing of where the server sees us.
+                TurnRecvRet::Ignored(_) | TurnRecvRet::PeerIcmp { .. } => Received::Other,
+                TurnRecvRet::PeerData(data) => relayed.map_or(Received::Other, |relayed| {
                     let (peer, contents) = (data.peer, data.data().to_vec());
                     Received::Relayed {
                         relayed,
@@ -378,7 +379,7 @@ impl Relay {
                         contents,
                     }
                 }),
-                TurnRecvRet::Handled | TurnRecvRet::PeerIcmp { .. } => Received::Taken,
+                TurnRecvRet::Handled => Received::Taken,
             }
         });
         received.unwrap_or(Received::Other)

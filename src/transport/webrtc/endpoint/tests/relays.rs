@@ -1,5 +1,6 @@
 //! TURN servers: what goes over them, what does not, and what becomes of our addresses there.
 
+use str0m::CandidateKind;
 use turn_server_proto::{
     api::{TurnServerApi, TurnServerPollRet},
     server::TurnServer,
@@ -645,6 +646,49 @@ fn two_hosts_of_a_set_up_are_let_in() {
         lab.run(SECOND * 4);
         assert_eq!(let_in(&lab, 0), most + HOSTS_PER_SETUP, "{named}");
     }
+}
+
+#[test]
+fn what_a_server_seems_to_say_at_another_address_does_not_move_us() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    send_to(&mut lab, 0, hosts(0..1));
+    let other = address(0, 1);
+    lab.add_address(0, other);
+    lab.run(SECOND);
+    // An ICMP error of the host that is let in, 9.1.0.0.
+    let peer = [
+        [0, 0x12, 0, 8],
+        [0, 1, 0x21, 0x13],
+        [9 ^ 0x21, 1 ^ 0x12, 0xa4, 0x42],
+    ]
+    .concat();
+    let icmp = [0x80, 4, 0, 8, 0, 0, 3, 3, 0, 0, 0, 0];
+    let (now, forged) = (lab.now, message(0x0017, None, &[&peer, &icmp]));
+    let endpoint = &mut lab.ends[0].endpoint;
+    endpoint.handle_datagram(now, other, addr(TURN_SERVER), &forged);
+    endpoint.remove_address(now, other);
+    lab.collect(0);
+    assert_eq!(relayed(&lab, 0), [addr("9.9.8.8:50000")]);
+}
+
+#[test]
+fn a_server_does_not_give_away_an_address_of_this_machine() {
+    let mut lab = Lab::new(1);
+    let ours = addr("9.9.8.8:50000"); // which it gives away first
+    lab.add_address(0, ours);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    assert_eq!(relayed(&lab, 0), [ours]);
+    let candidates = lab.ends[0].endpoint.candidates();
+    assert!(candidates.iter().all(|it| it.kind() == CandidateKind::Host));
+    lab.ends[0].endpoint.outputs.send(super::super::Transmit {
+        source: ours,
+        destination: address(1, 0),
+        contents: vec![22; 20],
+    });
+    assert!(lab.ends[0].endpoint.outputs.to_relay.is_empty());
 }
 
 #[test]
