@@ -260,12 +260,10 @@ impl Connection {
         let Some(rtc) = &mut self.engine else {
             return;
         };
-        let Ok(receive) = Receive::new(Protocol::Udp, remote, local, contents) else {
-            return;
-        };
         // An error is about this datagram, which anybody may have sent.
         let fed = catch_unwind(AssertUnwindSafe(|| {
-            rtc.handle_input(Input::Receive(now, receive))
+            let receive = Receive::new(Protocol::Udp, remote, local, contents);
+            receive.map_or(Ok(()), |it| rtc.handle_input(Input::Receive(now, it)))
         }));
         match fed {
             Ok(Ok(())) => {}
