@@ -30,6 +30,7 @@ use self::{
     demux::{Demux, Kind, Pair},
     direct::Strangers,
     farewells::Farewells,
+    guard::Heard,
     outputs::Outputs,
     relays::{Change, Received, Relays},
     stun::{Mapping, Stun},
@@ -347,7 +348,7 @@ impl Endpoint {
         &mut self,
         setup: Option<SetupId>,
         reach: Reach,
-        mut engine: Box<Rtc>,
+        (mut engine, heard): (Box<Rtc>, Heard),
     ) -> Ingredients {
         let key = Key(self.next_key);
         self.next_key += 1;
@@ -358,6 +359,7 @@ impl Endpoint {
             setup,
             reach,
             engine,
+            heard,
             traces: self.demux.insert(key, peer, ufrag),
             surroundings: self.surroundings(),
         }

@@ -23,6 +23,7 @@ use super::{
     Closed, Event, Key, Outputs, Status, Transmit,
     channels::Channels,
     demux::{Demux, Kind, Pair, Traces, place},
+    guard::Heard,
     surroundings::{Nearness, Surroundings},
     unproven::Share,
 };
@@ -87,6 +88,9 @@ pub(super) struct Connection {
     pub(super) traces: Traces,
     /// `None` once the connection is closed.
     engine: Option<Box<Rtc>>,
+    heard: Heard,
+    /// Where the datagram came from that the engine was given last.
+    fed: Option<Pair>,
     phase: Phase,
     /// When the phase has lasted too long.
     phase_ends: Instant,
@@ -136,6 +140,7 @@ pub(super) struct Ingredients {
     pub(super) setup: Option<SetupId>,
     pub(super) reach: Reach,
     pub(super) engine: Box<Rtc>,
+    pub(super) heard: Heard,
     pub(super) traces: Traces,
     pub(super) surroundings: Surroundings,
 }
@@ -149,6 +154,8 @@ impl Connection {
             role,
             traces: ingredients.traces,
             engine: Some(ingredients.engine),
+            heard: ingredients.heard,
+            fed: None,
             phase: Phase::Offered,
             phase_ends: now + OFFER_TIMEOUT,
             engine_deadline: now,
@@ -232,9 +239,6 @@ impl Connection {
         if !is_listened_to {
             return;
         }
-        if kind == Kind::Dtls {
-            self.paths.receive(pair);
-        }
         let is_held_back = self.is_paused() || !self.backlog.is_empty();
         if is_held_back && kind == Kind::Dtls {
             if self.backlog.len() < Limits::BACKLOG {
@@ -257,6 +261,7 @@ impl Connection {
     }
 
     fn feed(&mut self, now: Instant, (local, remote): Pair, contents: &[u8]) {
+        self.fed = Some((local, remote));
         let Some(rtc) = &mut self.engine else {
             return;
         };
@@ -440,6 +445,11 @@ impl Connection {
                 Output::Event(str0m::Event::Closed) => is_closed_remotely = true,
                 Output::Event(event) => self.on_event(now, event, outputs),
             }
+        }
+        if self.heard.take()
+            && let Some(pair) = self.fed
+        {
+            self.paths.receive(pair);
         }
         if self.engine.as_ref().is_some_and(|rtc| !rtc.is_alive()) {
             self.finish(match (self.phase, is_closed_remotely) {

@@ -269,6 +269,7 @@ impl Endpoint {
         let share = self.budget.share();
         let mut engine = self.engine(now, dialed.is_some(), Some(share.clone()));
         engine
+            .0
             .direct_api()
             .set_local_ice_credentials(credentials.clone());
         let ingredients = self.ingredients(None, Reach::Machine, engine);
