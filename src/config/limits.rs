@@ -283,7 +283,7 @@ impl Limits {
     /// so many are under way is reached in another way.
     pub const SETUPS: usize = 512;
 
-    /// The most of [`Self::SETUPS`] that others have offered: the rest is for offers of our own. Further offers are
+    /// The most of [`Self::SETUPS`] that others have offered: the rest is for offers of our own. Who offers one more is
     /// reached in another way.
     pub const SETUPS_OFFERED_TO_US: usize = Self::SETUPS / 4 * 3;
 

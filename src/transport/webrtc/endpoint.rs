@@ -174,9 +174,10 @@ impl Endpoint {
     fn let_in(&mut self, now: Instant, key: Key) {
         let connection = self.connections.get(&key);
         let candidates = connection.map_or(&[][..], Connection::remote_candidates);
-        for address in candidates.to_vec() {
-            if self.may_relay_to(key, address.ip()) {
-                self.relays.let_in(now, address.ip());
+        let hosts: Vec<_> = candidates.iter().map(SocketAddr::ip).collect();
+        for host in hosts {
+            if self.may_relay_to(key, host) {
+                self.relays.let_in(now, host);
             }
         }
         self.settle_relays(now);

@@ -347,6 +347,7 @@ fn where_a_neighbour_never_answers_it_is_asked_three_times() {
     lab.command(a, Command::StunNeighbors(neighbors.into()));
     let asked = requests_within_an_hour(&mut lab, a, VICTIM);
     assert_eq!(asked, usize::from(MAX_UNANSWERED));
+    assert_eq!(lab.sent_to[&(a, addr(VICTIM))].bytes, 84);
     // It is named anew, and another address is gained.
     lab.command(a, Command::StunNeighbors(neighbors.into()));
     lab.add_address(a, addr("10.0.0.9:4000"));
