@@ -283,6 +283,10 @@ impl Limits {
     /// so many are under way is reached in another way.
     pub const SETUPS: usize = 512;
 
+    /// The most of [`Self::SETUPS`] that others have offered: the rest is for offers of our own. Who offers one more is
+    /// reached in another way.
+    pub const SETUPS_OFFERED_TO_US: usize = Self::SETUPS / 4 * 3;
+
     /// How many connections one webrtc-direct listener may have whose other end has answered and not yet proven who it
     /// is, at some 16 kB each. Who comes when there are so many comes again.
     pub const DIRECT_SETUPS: usize = 400;

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     num::NonZeroU16,
     sync::Arc,
     time::{Duration, Instant},
@@ -30,6 +30,7 @@ use self::{
     demux::{Demux, Kind, Pair},
     direct::Strangers,
     farewells::Farewells,
+    guard::Heard,
     outputs::Outputs,
     relays::{Change, Received, Relays},
     stun::{Mapping, Stun},
@@ -172,10 +173,23 @@ impl Endpoint {
     /// Has the other end let in where it may come by a TURN server.
     fn let_in(&mut self, now: Instant, key: Key) {
         let connection = self.connections.get(&key);
-        for address in connection.map_or(&[][..], Connection::remote_candidates) {
-            self.relays.let_in(now, address.ip());
+        let candidates = connection.map_or(&[][..], Connection::remote_candidates);
+        let hosts: Vec<_> = candidates.iter().map(SocketAddr::ip).collect();
+        for host in hosts {
+            if self.may_relay_to(key, host) {
+                self.relays.let_in(now, host);
+            }
         }
         self.settle_relays(now);
+    }
+
+    /// Returns true if a connection needs no permission for a host, or may have one.
+    fn may_relay_to(&mut self, key: Key, host: IpAddr) -> bool {
+        !self.relays.lacks(host)
+            || self
+                .connections
+                .get_mut(&key)
+                .is_some_and(|it| it.claim(host))
     }
 
     /// Has the other end told what it may know of now.
@@ -231,7 +245,7 @@ impl Endpoint {
     fn settle_relays(&mut self, now: Instant) {
         for change in self.relays.take_changes() {
             let (Change::Gained(address) | Change::Lost(address)) = change;
-            let Some(candidate) = relayed(address) else {
+            let Some(candidate) = self.relayed(address) else {
                 continue;
             };
             match change {
@@ -258,11 +272,12 @@ impl Endpoint {
 
     pub(super) fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
-            Command::Offer { setup, reach } => self.describe(now, setup, reach, Connection::offer),
+            Command::Offer { setup, reach } => {
+                self.describe(now, setup, reach, true, Connection::offer);
+            }
             Command::Answer { setup, reach, sdp } => {
-                self.describe(now, setup, reach, |now, ingredients| {
-                    Connection::answer(now, ingredients, &sdp)
-                });
+                let answer = |now, ingredients| Connection::answer(now, ingredients, &sdp);
+                self.describe(now, setup, reach, self.has_room_for_offers(), answer);
             }
             Command::Accept { setup, sdp } => {
                 self.with_setup(now, setup, |connection, around| {
@@ -281,15 +296,23 @@ impl Endpoint {
         }
     }
 
-    /// Begins a set-up and tells how our end is described.
+    /// Returns true if others may offer one more connection.
+    fn has_room_for_offers(&self) -> bool {
+        let connections = self.setups.values().map(|key| self.connections.get(key));
+        let offered = connections.flatten().filter(|it| !it.is_offerer());
+        offered.count() < Limits::SETUPS_OFFERED_TO_US
+    }
+
+    /// Begins a set-up, if there is room for it, and tells how our end is described.
     fn describe(
         &mut self,
         now: Instant,
         setup: SetupId,
         reach: Reach,
+        has_room: bool,
         make: impl FnOnce(Instant, Ingredients) -> (Connection, Option<String>),
     ) {
-        let sdp = match self.setups.len() < Limits::SETUPS {
+        let sdp = match has_room && self.setups.len() < Limits::SETUPS {
             true => self.begin(now, setup, reach, make),
             false => None,
         };
@@ -326,7 +349,7 @@ impl Endpoint {
         &mut self,
         setup: Option<SetupId>,
         reach: Reach,
-        mut engine: Box<Rtc>,
+        (mut engine, heard): (Box<Rtc>, Heard),
     ) -> Ingredients {
         let key = Key(self.next_key);
         self.next_key += 1;
@@ -337,6 +360,7 @@ impl Endpoint {
             setup,
             reach,
             engine,
+            heard,
             traces: self.demux.insert(key, peer, ufrag),
             surroundings: self.surroundings(),
         }
@@ -354,7 +378,7 @@ impl Endpoint {
         let hosts = self.addresses.keys().copied().filter_map(host);
         let mapped = self.stun.mappings().into_iter();
         let mapped = mapped.filter_map(|mapping| self.reflexive(mapping));
-        let relayed = self.relays.addresses().filter_map(relayed);
+        let relayed = self.relays.addresses().filter_map(|it| self.relayed(it));
         hosts.chain(mapped).chain(relayed).collect()
     }
 
@@ -364,6 +388,13 @@ impl Endpoint {
         let is_host = self.addresses.contains_key(&mapped);
         let candidate = Candidate::server_reflexive(mapped, base, "udp").ok();
         candidate.filter(|_| !is_host)
+    }
+
+    /// One on a TURN server, which is where datagrams leave for the other side. `None` if it is an address of this
+    /// machine: a server that says so would get all that leaves from there.
+    fn relayed(&self, address: SocketAddr) -> Option<Candidate> {
+        let candidate = Candidate::relayed(address, address, "udp").ok();
+        candidate.filter(|_| !self.addresses.contains_key(&address))
     }
 
     /// `local` is where it arrived: address and port of our end.
@@ -636,16 +667,18 @@ impl Endpoint {
                 self.settle(now, replaced);
             }
         }
-        self.relay(now);
+        self.relay(now, key);
         Some(result)
     }
 
     /// Has what leaves from our addresses on TURN servers sent to these.
-    fn relay(&mut self, now: Instant) {
+    fn relay(&mut self, now: Instant, key: Key) {
         let transmits = std::mem::take(&mut self.outputs.to_relay);
         let has_some = !transmits.is_empty();
         for transmit in transmits {
-            self.relays.send(now, transmit);
+            if self.may_relay_to(key, transmit.destination.ip()) {
+                self.relays.send(now, transmit);
+            }
         }
         if has_some {
             self.settle_relays(now);
@@ -721,9 +754,4 @@ impl Endpoint {
 
 fn host(address: SocketAddr) -> Option<Candidate> {
     Candidate::host(address, "udp").ok()
-}
-
-/// One on a TURN server, which is where datagrams leave for the other side.
-fn relayed(address: SocketAddr) -> Option<Candidate> {
-    Candidate::relayed(address, address, "udp").ok()
 }

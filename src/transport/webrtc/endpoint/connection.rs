@@ -23,6 +23,7 @@ use super::{
     Closed, Event, Key, Outputs, Status, Transmit,
     channels::Channels,
     demux::{Demux, Kind, Pair, Traces, place},
+    guard::Heard,
     surroundings::{Nearness, Surroundings},
     unproven::Share,
 };
@@ -43,6 +44,10 @@ mod window;
 
 /// How long an offer waits for its answer: as long as the core does, and twice that.
 const OFFER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The hosts of each address family that a TURN server is to let in because one set-up names them: those of a usual peer
+/// are how it looks from outside, and its own address on a TURN server.
+pub(super) const HOSTS_PER_SETUP: usize = 2;
 
 /// The label of the channel that makes a description name data channels at all (libp2p's
 /// specification "WebRTC"). It carries nothing.
@@ -83,6 +88,9 @@ pub(super) struct Connection {
     pub(super) traces: Traces,
     /// `None` once the connection is closed.
     engine: Option<Box<Rtc>>,
+    heard: Heard,
+    /// Where the datagram came from that the engine was given last.
+    fed: Option<Pair>,
     phase: Phase,
     /// When the phase has lasted too long.
     phase_ends: Instant,
@@ -93,6 +101,8 @@ pub(super) struct Connection {
     /// Those of them that may be sent to, at most as many.
     remote_candidates: Vec<SocketAddr>,
     targets: Targets,
+    /// The hosts of these that a TURN server is to let in, at most [`HOSTS_PER_SETUP`] of each address family.
+    claimed: Vec<IpAddr>,
     /// What it was told of our own, at most as many.
     named: Vec<SocketAddr>,
     /// How it sees us, as it says, at most in [`Limits::MAPPED_ADDRESSES`] ways: the engine keeps all of them.
@@ -130,6 +140,7 @@ pub(super) struct Ingredients {
     pub(super) setup: Option<SetupId>,
     pub(super) reach: Reach,
     pub(super) engine: Box<Rtc>,
+    pub(super) heard: Heard,
     pub(super) traces: Traces,
     pub(super) surroundings: Surroundings,
 }
@@ -143,6 +154,8 @@ impl Connection {
             role,
             traces: ingredients.traces,
             engine: Some(ingredients.engine),
+            heard: ingredients.heard,
+            fed: None,
             phase: Phase::Offered,
             phase_ends: now + OFFER_TIMEOUT,
             engine_deadline: now,
@@ -150,6 +163,7 @@ impl Connection {
             remote_ips: Vec::new(),
             remote_candidates: Vec::new(),
             targets: Targets::default(),
+            claimed: Vec::new(),
             named: Vec::new(),
             mapped: HashSet::new(),
             is_held: false,
@@ -190,6 +204,11 @@ impl Connection {
         self.phase != Phase::Offered
     }
 
+    /// Returns true if the offer was ours.
+    pub(super) fn is_offerer(&self) -> bool {
+        self.role == Role::Offerer
+    }
+
     /// Whether it waits to be dialed.
     pub(super) fn is_dialable(&self) -> bool {
         self.role == Role::Offerer && !self.is_held && self.is_described()
@@ -220,9 +239,6 @@ impl Connection {
         if !is_listened_to {
             return;
         }
-        if kind == Kind::Dtls {
-            self.paths.receive(pair);
-        }
         let is_held_back = self.is_paused() || !self.backlog.is_empty();
         if is_held_back && kind == Kind::Dtls {
             if self.backlog.len() < Limits::BACKLOG {
@@ -245,15 +261,14 @@ impl Connection {
     }
 
     fn feed(&mut self, now: Instant, (local, remote): Pair, contents: &[u8]) {
+        self.fed = Some((local, remote));
         let Some(rtc) = &mut self.engine else {
-            return;
-        };
-        let Ok(receive) = Receive::new(Protocol::Udp, remote, local, contents) else {
             return;
         };
         // An error is about this datagram, which anybody may have sent.
         let fed = catch_unwind(AssertUnwindSafe(|| {
-            rtc.handle_input(Input::Receive(now, receive))
+            let receive = Receive::new(Protocol::Udp, remote, local, contents);
+            receive.map_or(Ok(()), |it| rtc.handle_input(Input::Receive(now, it)))
         }));
         match fed {
             Ok(Ok(())) => {}
@@ -321,6 +336,20 @@ impl Connection {
     /// Where the other side says that it is, as far as it may be sent to there.
     pub(super) fn remote_candidates(&self) -> &[SocketAddr] {
         &self.remote_candidates
+    }
+
+    /// Claims a permission on our TURN servers for a host that the other side has named. Returns true if it may have
+    /// one.
+    pub(super) fn claim(&mut self, host: IpAddr) -> bool {
+        let same = self
+            .claimed
+            .iter()
+            .filter(|it| it.is_ipv4() == host.is_ipv4());
+        let has_room = same.count() < HOSTS_PER_SETUP;
+        let is_named = self.remote_candidates.iter().any(|it| it.ip() == host);
+        let is_new = has_room && is_named && !self.claimed.contains(&host);
+        self.claimed.extend(is_new.then_some(host));
+        self.claimed.contains(&host)
     }
 
     /// Which of our addresses the other end was told.
@@ -416,6 +445,11 @@ impl Connection {
                 Output::Event(str0m::Event::Closed) => is_closed_remotely = true,
                 Output::Event(event) => self.on_event(now, event, outputs),
             }
+        }
+        if self.heard.take()
+            && let Some(pair) = self.fed
+        {
+            self.paths.receive(pair);
         }
         if self.engine.as_ref().is_some_and(|rtc| !rtc.is_alive()) {
             self.finish(match (self.phase, is_closed_remotely) {

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use str0m::{Candidate, CandidateKind, net::Protocol};
 
-use super::surroundings::Nearness;
+use super::{super::framing::MAX_FRAME_LEN, surroundings::Nearness};
 use crate::config::Limits;
 
 const PREFIX: &str = "a=candidate:";
@@ -36,7 +36,7 @@ const KEPT: [&str; 15] = [
     "a=ice-ufrag:",
     "a=ice-pwd:",
     "a=ice-lite",
-    "a=fingerprint:",
+    "a=fingerprint:sha-256 ", // the engine would take weaker ones
     "a=setup:",
     "a=mid:",
     "a=sctp-port:",
@@ -63,7 +63,12 @@ pub(super) fn read(sdp: &str) -> Option<(String, Vec<Candidate>)> {
     let is_name = |value| is_secret(value, &UFRAG_LEN);
     let is_password = |value| is_secret(value, &PWD_LEN);
     let are_secrets = values("a=ice-ufrag:").all(is_name) && values("a=ice-pwd:").all(is_password);
-    if !is_one || !are_secrets {
+    // The engine warns of each description that has not one of each.
+    let is_clear = ["a=mid:", "a=setup:"]
+        .into_iter()
+        .all(|start| values(start).count() == 1);
+    let has_room = values("a=max-message-size:").all(takes_frames);
+    if !is_one || !are_secrets || !is_clear || !has_room {
         return None;
     }
     let (rest, candidates) = part(sdp);
@@ -81,6 +86,12 @@ fn is_of_data_channels(section: &str) -> bool {
     let (typ, rest) = section.split_once(' ').unwrap_or_default();
     let (_port, rest) = rest.split_once(' ').unwrap_or_default();
     typ == "application" && DATA_CHANNELS.contains(&rest)
+}
+
+/// Returns true if messages may be so long that our frames fit, or of any length (RFC 8841, section 6.1).
+fn takes_frames(max_message_size: &str) -> bool {
+    let size = max_message_size.parse::<usize>();
+    size.is_ok_and(|size| size == 0 || size >= MAX_FRAME_LEN)
 }
 
 /// Whether it is of as many `ice-char`s (RFC 8839, section 5.1).

@@ -11,7 +11,7 @@ use std::{
 
 use ::stun::{
     agent::TransactionId,
-    attributes::{ATTR_ICE_CONTROLLED, ATTR_PRIORITY, ATTR_USERNAME, RawAttribute},
+    attributes::{ATTR_ICE_CONTROLLED, ATTR_PRIORITY, ATTR_USERNAME, AttrType, RawAttribute},
     fingerprint::FINGERPRINT,
     integrity::MessageIntegrity,
     message::{BINDING_REQUEST, Message},
@@ -85,7 +85,7 @@ impl Strangers {
         let known = self.sources.iter_mut().find(|it| it.pair == pair);
         let times = known.as_ref().map_or(0, |it| it.times);
         let transaction = TransactionId::new();
-        let question = question(&name, transaction)?;
+        let question = check(&name, transaction, ATTR_ICE_CONTROLLED)?;
         if times >= Limits::DIRECT_QUESTIONS || question.len() > request.len() {
             return None;
         }
@@ -269,6 +269,7 @@ impl Endpoint {
         let share = self.budget.share();
         let mut engine = self.engine(now, dialed.is_some(), Some(share.clone()));
         engine
+            .0
             .direct_api()
             .set_local_ice_credentials(credentials.clone());
         let ingredients = self.ingredients(None, Reach::Machine, engine);
@@ -307,9 +308,13 @@ impl Endpoint {
     }
 }
 
-/// The name that a request is for and by, if it is one that begins a connection.
+/// The name that a request is for and by, if it is one that begins a connection. The end that dials controls; a
+/// question of ours does not, so that two listeners do not ask each other.
 fn name_of(request: &[u8]) -> Option<String> {
     let mut message = decode(request)?;
+    if message.contains(ATTR_ICE_CONTROLLED) {
+        return None;
+    }
     let users = message.attributes.get(ATTR_USERNAME).0.value;
     let (ours, theirs) = std::str::from_utf8(&users).ok()?.split_once(':')?;
     let is_ice_char = |byte: u8| byte.is_ascii_alphanumeric() || b"+/".contains(&byte);
@@ -323,8 +328,8 @@ fn is_by(password: &str, message: &mut Message) -> bool {
     key.check(message).is_ok()
 }
 
-/// A check of the path to the user of this name, as ICE makes it.
-pub(super) fn question(name: &str, transaction: TransactionId) -> Option<Vec<u8>> {
+/// A check of the path to the user of this name, as ICE makes it of the end with this `role`.
+pub(super) fn check(name: &str, transaction: TransactionId, role: AttrType) -> Option<Vec<u8>> {
     let attribute = |typ, value: Vec<u8>| {
         let length = u16::try_from(value.len()).unwrap_or_default();
         Box::new(RawAttribute { typ, length, value })
@@ -337,7 +342,7 @@ pub(super) fn question(name: &str, transaction: TransactionId) -> Option<Vec<u8>
             Box::new(BINDING_REQUEST),
             attribute(ATTR_USERNAME, format!("{name}:{name}").into()),
             attribute(ATTR_PRIORITY, PRIORITY.to_be_bytes().into()),
-            attribute(ATTR_ICE_CONTROLLED, rand::rng().random::<[u8; 8]>().into()),
+            attribute(role, rand::rng().random::<[u8; 8]>().into()),
             Box::new(key),
             Box::new(FINGERPRINT),
         ])

@@ -7,7 +7,11 @@ use std::{
 
 use str0m::{Rtc, RtcConfig, config::DtlsCert};
 
-use super::{Endpoint, guard, unproven::Share};
+use super::{
+    Endpoint,
+    guard::{self, Heard},
+    unproven::Share,
+};
 use crate::config::Limits;
 
 /// How long a check of a path is unanswered when it is repeated for the first time; each next time it is
@@ -31,7 +35,7 @@ impl Endpoint {
         now: Instant,
         expects_certificate: bool,
         share: Option<Arc<Share>>,
-    ) -> Box<Rtc> {
+    ) -> (Box<Rtc>, Heard) {
         let mut config = RtcConfig::new()
             .clear_codecs()
             .set_fingerprint_verification(expects_certificate)
@@ -41,6 +45,6 @@ impl Endpoint {
             .set_sctp_max_message_size(Limits::MESSAGE_LEN)
             .set_snap_enabled(true);
         config.set_initial_stun_rto(FIRST_REPETITION);
-        Box::new(guard::build(share, || config.build(now)))
+        guard::build(share, || Box::new(config.build(now)))
     }
 }

@@ -9,7 +9,10 @@
 
 use std::{
     cell::Cell,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -30,16 +33,33 @@ use super::{
 use crate::config::Limits;
 
 thread_local! {
-    /// The share of the engine that is being built: an engine that asks for DTLS does not say for which connection.
-    static SHARE: Cell<Option<Arc<Share>>> = const { Cell::new(None) };
+    /// What the engine that is being built shares with its connection: an engine that asks for DTLS does not say for
+    /// which one.
+    static SHARED: Cell<(Option<Arc<Share>>, Heard)> = Cell::default();
+}
+
+/// Tells a connection that the other end itself has said something: nobody else could encrypt it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Heard(Arc<AtomicBool>);
+
+impl Heard {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns true if there was something since the last call.
+    pub(super) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
 /// Builds an engine with [`crypto`], in which `share` counts what is held until the proof, if there is to be one.
-pub(super) fn build<T>(share: Option<Arc<Share>>, build: impl FnOnce() -> T) -> T {
-    SHARE.set(share);
+pub(super) fn build<T>(share: Option<Arc<Share>>, build: impl FnOnce() -> T) -> (T, Heard) {
+    let heard = Heard::default();
+    SHARED.set((share, heard.clone()));
     let built = build();
-    SHARE.take();
-    built
+    SHARED.take();
+    (built, heard)
 }
 
 /// What the engine encrypts with, guarded.
@@ -68,7 +88,7 @@ impl DtlsProvider for Guard {
         mtu: Option<usize>,
     ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
         let dtls = self.0.new_dtls(cert, now, dtls_version, mtu)?;
-        Ok(Box::new(Guarded::new(dtls, now, SHARE.take())))
+        Ok(Box::new(Guarded::new(dtls, now, SHARED.take())))
     }
 
     fn is_test(&self) -> bool {
@@ -80,6 +100,7 @@ impl DtlsProvider for Guard {
 struct Guarded {
     dtls: Box<dyn DtlsInstance>,
     association: Association,
+    heard: Heard,
     past: Instant,
     /// True if the handshake is over.
     is_secured: bool,
@@ -92,10 +113,15 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn new(dtls: Box<dyn DtlsInstance>, now: Instant, share: Option<Arc<Share>>) -> Self {
+    fn new(
+        dtls: Box<dyn DtlsInstance>,
+        now: Instant,
+        (share, heard): (Option<Arc<Share>>, Heard),
+    ) -> Self {
         Self {
             dtls,
             association: Association::new(share),
+            heard,
             past: now,
             is_secured: false,
             fed: 0,
@@ -201,6 +227,9 @@ impl DtlsInstance for Guarded {
             true => self.dtls.poll_output(buf),
             false => self.poll_handshake(buf),
         };
+        if let DtlsOutput::Connected | DtlsOutput::ApplicationData(_) = output {
+            self.heard.set();
+        }
         match output {
             DtlsOutput::ApplicationData(packet) => match self.association.receive(packet) {
                 Verdict::Pass => output,

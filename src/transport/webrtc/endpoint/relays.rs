@@ -24,8 +24,9 @@ pub(super) const MAX_RELAYS: usize = 4;
 /// What a datagram from a server is.
 #[derive(Debug)]
 pub(super) enum Received {
-    /// Not about an address of ours.
+    /// Of no use for an address of ours.
     Other,
+    /// An answer to a request.
     Taken,
     /// It came from `peer` to one of them.
     Relayed {
@@ -140,6 +141,11 @@ impl Relays {
             relay.go_on(time, &mut self.transmits, &mut self.changes);
         }
         received
+    }
+
+    /// Returns true if one of the servers would have to be asked to let a host send to us, and may be.
+    pub(super) fn lacks(&self, host: IpAddr) -> bool {
+        self.all.values().any(|relay| relay.lacks(host))
     }
 
     /// Has the servers let a host send to us, which will: checks of ours may come later than its own.

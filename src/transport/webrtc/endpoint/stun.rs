@@ -26,8 +26,9 @@ use crate::{
 /// The most addresses of servers that are asked: two of each that the application may name.
 const MAX_SERVERS: usize = 16;
 
-/// After so many requests without an answer, what a server said before is no longer believed.
-const MAX_UNANSWERED: u8 = 3;
+/// After so many requests without an answer, what a server said before is no longer believed, and a neighbour that has
+/// never answered is not asked again: its port is what it says, and somebody else may be there.
+pub(super) const MAX_UNANSWERED: u8 = 3;
 
 /// When those are asked again who answered. Mappings of 30 s are usual.
 const REFRESH: Duration = Duration::from_secs(20);
@@ -75,6 +76,7 @@ struct Asked {
     retry: Duration,
     request: Option<TransactionId>,
     unanswered: u8,
+    has_answered: bool,
     mapping: Option<Mapping>,
     /// True if somebody else has seen us at that IP.
     is_proven: bool,
@@ -91,6 +93,7 @@ impl Asked {
             retry: FIRST_RETRY,
             request: None,
             unanswered: 0,
+            has_answered: false,
             mapping: None,
             is_proven: false,
             doubted_until: None,
@@ -280,15 +283,21 @@ impl Stun {
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let asked = self.asked.values();
-        let all = asked.flat_map(|asked| [Some(asked.next), asked.doubted_until]);
+        let asked = self.asked.iter();
+        let all = asked.flat_map(|(address, asked)| {
+            let next = may_ask(&self.servers, address, asked).then_some(asked.next);
+            [next, asked.doubted_until]
+        });
         all.flatten().chain(self.settles).min()
     }
 
     /// Asks those who are due.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Vec<Transmit> {
         self.asked.values_mut().for_each(|asked| asked.expire(now));
-        let due = self.asked.iter_mut().filter(|(_, asked)| asked.next <= now);
+        let due = self
+            .asked
+            .iter_mut()
+            .filter(|(address, asked)| asked.next <= now && may_ask(&self.servers, address, asked));
         due.filter_map(|(address, asked)| {
             let request = TransactionId::new();
             asked.request = Some(request);
@@ -341,12 +350,18 @@ impl Stun {
             asked.tell(now, mapping);
             asked.request = None;
             asked.unanswered = 0;
+            asked.has_answered = true;
             asked.retry = FIRST_RETRY;
             let round = self.next_round.filter(|next| *next > now);
             asked.next = *self.next_round.insert(round.unwrap_or(now + REFRESH));
             self.settles.get_or_insert(now + SETTLE);
         }
     }
+}
+
+/// Returns true if more requests may go to an address: it is one of these servers, or has answered, or was hardly asked.
+fn may_ask(servers: &[SocketAddr], address: &SocketAddr, asked: &Asked) -> bool {
+    asked.has_answered || asked.unanswered < MAX_UNANSWERED || servers.contains(address)
 }
 
 pub(super) fn unspecified(address: &SocketAddr) -> SocketAddr {

@@ -71,6 +71,7 @@ impl Paths {
         is_new
     }
 
+    /// Something came by `pair` that only the other side can have sent.
     pub(super) fn receive(&mut self, pair: Pair) {
         self.received = Some(pair);
     }

@@ -4,13 +4,14 @@ use std::{net::SocketAddr, time::Duration};
 
 use ::stun::{
     agent::TransactionId,
+    attributes::ATTR_ICE_CONTROLLING,
     fingerprint::FINGERPRINT,
     integrity::MessageIntegrity,
     message::{BINDING_SUCCESS, Message},
 };
 
 use super::{
-    super::{super::fingerprint::Fingerprint, direct::question, stun::decode},
+    super::{super::fingerprint::Fingerprint, direct::check, stun::decode},
     World, address, play, suffer,
 };
 use crate::{config::Limits, script::Script};
@@ -26,6 +27,11 @@ pub fn strangers(bytes: &[u8]) {
         world.ends[1].assert_strangers_bounded(|host| world.answered.contains(host));
         happened
     });
+}
+
+/// A check by which the user of this name dials.
+fn request(name: &str) -> Vec<u8> {
+    check(name, TransactionId::new(), ATTR_ICE_CONTROLLING).unwrap()
 }
 
 /// What the user of this name answers to a question.
@@ -58,8 +64,7 @@ impl World {
         match operation {
             0 => {
                 let (from, name) = (somewhere(script)?, name(script)?);
-                let asks = question(&name, TransactionId::new()).unwrap();
-                self.arrives(from, asks);
+                self.arrives(from, request(&name));
             }
             1 => {
                 let (from, name) = (somewhere(script)?, name(script)?);
@@ -77,7 +82,7 @@ impl World {
                 for n in 0..=Limits::DIRECT_SETUPS_PER_HOST {
                     let from = SocketAddr::from(([9, 1, 1, host], 1 + n as u16));
                     let name = format!("{name}/{n}");
-                    self.arrives(from, question(&name, TransactionId::new()).unwrap());
+                    self.arrives(from, request(&name));
                     self.settle();
                     let asked = self.sent.remove(&from);
                     if let Some(answer) = asked.and_then(|it| answer(&name, &it)) {

@@ -52,7 +52,7 @@ impl DtlsInstance for Engine {
 }
 
 fn guarded(engine: Engine) -> Guarded {
-    Guarded::new(Box::new(engine), Instant::now(), None)
+    Guarded::new(Box::new(engine), Instant::now(), Default::default())
 }
 
 /// A datagram of so many records of so many bytes.

@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ::stun::{attributes::ATTR_FINGERPRINT, fingerprint::FINGERPRINT, message::Message};
 use turn_client_proto::{
     api::{
         Transmit as TurnTransmit, TurnClientApi, TurnConfig, TurnEvent, TurnPollRet, TurnRecvRet,
@@ -62,10 +63,14 @@ const MAX_WAITING: usize = 8;
 /// waits for an answer, for it keeps 50 ms between any two.
 const MAX_REQUESTS: usize = 128;
 
-/// The bits of a STUN message's type that tell responses from the rest (RFC 8489, section 5), and the attribute
-/// in which a server says what is to come with the next request.
+/// The bit of a STUN message's type that tells responses from the rest (RFC 8489, section 5), and the only type of
+/// the rest that is for a client: a datagram of a peer (RFC 8656, section 11.4).
 const RESPONSE: u16 = 0x0100;
+const DATA_INDICATION: u16 = 0x0017;
+
+/// The attribute in which a server says what is to come with the next request, and those that end a message.
 const NONCE: u16 = 0x0015;
+const ENDINGS: [u16; 3] = [0x0008, 0x001c, ATTR_FINGERPRINT.0];
 
 /// How a request begins that has an address kept, or given back (RFC 8656, section 17).
 const REFRESH: [u8; 2] = [0, 4];
@@ -339,15 +344,21 @@ impl Relay {
         }
     }
 
-    /// Whether the client may see this. It believes some responses before it looks at what they answer, and
-    /// panics at a nonce that begins as those of RFC 8489 do and has a longer character in its next four bytes
-    /// (`stun-proto` 2.0.4, `NonceSecurityBits::from_nonce`): a nonce of anything but ASCII is none (section 14.10).
-    fn is_credible(&self, datagram: &[u8]) -> bool {
+    /// Returns true if the client may see this. The client believes some responses before it looks at what they answer,
+    /// and panics at a nonce that begins as those of RFC 8489 do and has a longer character in its next four bytes
+    /// (`stun-proto` 2.0.4, `NonceSecurityBits::from_nonce`): a nonce of anything but ASCII is none (section 14.10). It
+    /// logs each request, and each response that is not signed (auth.rs:464), so a response passes once.
+    fn is_credible(&mut self, datagram: &[u8]) -> bool {
         let Some((typ, transaction, rest)) = split_message(datagram) else {
             return true; // of a channel, or nothing
         };
-        let is_asked_for = typ & RESPONSE == 0 || self.requests.contains(&transaction);
-        is_asked_for && attributes(rest).all(|(typ, value)| typ != NONCE || value.is_ascii())
+        let is_sound = is_sound(datagram, rest)
+            && attributes(rest).all(|(typ, value)| typ != NONCE || value.is_ascii());
+        if !is_sound || typ & RESPONSE == 0 {
+            return is_sound && typ == DATA_INDICATION;
+        }
+        let place = self.requests.iter().position(|it| *it == transaction);
+        place.is_some_and(|place| self.requests.remove(place).is_some())
     }
 
     pub(super) fn receive(&mut self, time: Time, datagram: &[u8]) -> Received {
@@ -358,8 +369,9 @@ impl Relay {
         let received = self.call(|client| {
             let transmit = TurnTransmit::new(datagram, Udp, server, client.local_addr());
             match client.recv(transmit, time.turn) {
-                TurnRecvRet::Ignored(_) => Received::Other,
-                TurnRecvRet::PeerData(data) => relayed.map_or(Received::Taken, |relayed| {
+                // What an indication says can be forged, and tells nothing of where the server sees us.
+                TurnRecvRet::Ignored(_) | TurnRecvRet::PeerIcmp { .. } => Received::Other,
+                TurnRecvRet::PeerData(data) => relayed.map_or(Received::Other, |relayed| {
                     let (peer, contents) = (data.peer, data.data().to_vec());
                     Received::Relayed {
                         relayed,
@@ -367,7 +379,7 @@ impl Relay {
                         contents,
                     }
                 }),
-                TurnRecvRet::Handled | TurnRecvRet::PeerIcmp { .. } => Received::Taken,
+                TurnRecvRet::Handled => Received::Taken,
             }
         });
         received.unwrap_or(Received::Other)
@@ -396,19 +408,23 @@ impl Relay {
         true
     }
 
-    /// Has the server let a host send to us. Whether it does, or is asked to. Where the address of ours is a
-    /// public one, so has the host to be: private ones are beside the server, not beside us.
-    pub(super) fn let_in(&mut self, time: Time, host: IpAddr) -> bool {
-        if self.hosts.contains(&host) || self.asking.contains(&host) {
-            return true;
-        }
+    /// Returns true if the server would have to be asked to let a host send to us, and may be. Where the address of ours
+    /// is a public one, so has the host to be: private ones are beside the server, not beside us.
+    pub(super) fn lacks(&self, host: IpAddr) -> bool {
         let ours = self.relayed.map(|relayed| relayed.ip());
         let is_of_family = ours.is_some_and(|ours| ours.is_ipv4() == host.is_ipv4());
         let reach = ours.and_then(Reach::of_ip);
         let is_near = reach.is_none_or(|reach| !reach.permits(host));
+        let is_let_in = self.hosts.contains(&host) || self.asking.contains(&host);
+        is_of_family && !is_near && !is_let_in
+    }
+
+    /// Has the server let a host send to us. Whether it does, or is asked to.
+    pub(super) fn let_in(&mut self, time: Time, host: IpAddr) -> bool {
+        let is_let_in = self.hosts.contains(&host) || self.asking.contains(&host);
         let count = self.hosts.len() + self.asking.len();
-        if !is_of_family || is_near || self.asking.len() >= MAX_ASKING || count >= MAX_HOSTS {
-            return false;
+        if is_let_in || !self.lacks(host) || self.asking.len() >= MAX_ASKING || count >= MAX_HOSTS {
+            return is_let_in;
         }
         self.asking.insert(host);
         self.used = time.now;
@@ -426,6 +442,25 @@ impl Relay {
         }
         result.ok()
     }
+}
+
+/// Returns true if a message is one of which the client's parser does not warn (`stun-types` 2.0.4, message.rs:1290 to
+/// 1378): its attributes fill it, those that end it come last and once, and its fingerprint is right.
+fn is_sound(datagram: &[u8], rest: &[u8]) -> bool {
+    let [_, _, a, b, ..] = datagram else {
+        return false;
+    };
+    let lens = attributes(rest).map(|(_, value)| 4 + value.len().next_multiple_of(4));
+    let is_filled = lens.sum::<usize>() == rest.len();
+    let endings = attributes(rest).map(|(typ, _)| ENDINGS.iter().position(|it| *it == typ));
+    let are_last = endings.is_sorted_by(|a, b| a < b || a.is_none() && b.is_none());
+    if usize::from(u16::from_be_bytes([*a, *b])) != rest.len() || !is_filled || !are_last {
+        return false;
+    }
+    let mut message = Message::new();
+    message.raw = datagram.to_vec();
+    let is_shown = attributes(rest).any(|(typ, _)| typ == ATTR_FINGERPRINT.0);
+    !is_shown || message.decode().is_ok() && FINGERPRINT.check(&message).is_ok()
 }
 
 fn to_server(server: SocketAddr, contents: Vec<u8>) -> Transmit {

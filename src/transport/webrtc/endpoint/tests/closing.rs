@@ -10,13 +10,16 @@ use tracing_subscriber::{Layer, layer, prelude::*};
 
 use super::*;
 
-/// Counts the warnings of the engine.
+/// Counts the warnings of the engines.
 struct Warnings(Arc<AtomicUsize>);
 
 impl<S: Subscriber> Layer<S> for Warnings {
     fn on_event(&self, event: &tracing::Event<'_>, _: layer::Context<'_, S>) {
         let metadata = event.metadata();
-        if metadata.target().starts_with("str0m") && *metadata.level() <= Level::WARN {
+        let is_engine = ["str0m", "stun_", "turn_"]
+            .iter()
+            .any(|start| metadata.target().starts_with(start));
+        if is_engine && *metadata.level() <= Level::WARN {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -30,11 +33,17 @@ enum End {
     WhileTheOtherWrites,
 }
 
-/// How often the engine warns while ten channels end.
-fn warnings(end: End) -> usize {
+/// Returns how often the engines warn during `action`.
+pub(super) fn warnings_of(action: impl FnOnce()) -> usize {
     let count = Arc::new(AtomicUsize::new(0));
     let subscriber = tracing_subscriber::registry().with(Warnings(count.clone()));
-    tracing::subscriber::with_default(subscriber, || {
+    tracing::subscriber::with_default(subscriber, action);
+    count.load(Ordering::Relaxed)
+}
+
+/// How often the engine warns while ten channels end.
+fn warnings(end: End) -> usize {
+    warnings_of(|| {
         let mut lab = Lab::new(1);
         let (a, b) = lab.connect(0, 1).unwrap();
         for _ in 0..10 {
@@ -62,8 +71,7 @@ fn warnings(end: End) -> usize {
         lab.release(0, a);
         lab.release(1, b);
         lab.assert_empty();
-    });
-    count.load(Ordering::Relaxed)
+    })
 }
 
 #[test]

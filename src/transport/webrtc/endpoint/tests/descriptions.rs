@@ -81,12 +81,12 @@ fn in_full(sdp: &str) -> String {
     sdp.replace("FINGERPRINT", &["A1"; 32].join(":"))
 }
 
-fn chrome() -> String {
+pub(super) fn chrome() -> String {
     in_full(BROWSERS_AND_OTHERS[0].1)
 }
 
 /// What is answered to an offer.
-fn answer_to(lab: &mut Lab, sdp: &str) -> Option<String> {
+pub(super) fn answer_to(lab: &mut Lab, sdp: &str) -> Option<String> {
     lab.setups += 1;
     let (peer, number, reach) = (lab.ends[1].peer, lab.setups, Reach::Global);
     let setup = SetupId { peer, number };
@@ -231,6 +231,45 @@ fn the_secrets_of_ice_have_bounds_within_which_checks_are_sent() {
     }
     let twice = chrome() + "a=ice-ufrag:" + &"u".repeat(112) + "\r\n";
     assert!(!is_answered(&twice), "whichever the engine takes");
+}
+
+#[test]
+fn a_description_has_one_mid_and_one_role() {
+    for line in ["a=mid:0\r\n", "a=setup:actpass\r\n"] {
+        let [without, twice] = ["", &line.repeat(2)].map(|it| chrome().replace(line, it));
+        assert!(!is_answered(&without), "{line}");
+        assert!(!is_answered(&twice) && !is_taken(&twice), "{line}");
+    }
+}
+
+#[test]
+fn an_end_takes_messages_of_16_kib() {
+    for (size, is_enough) in [
+        ("0", true),
+        ("1", false),
+        ("16383", false),
+        ("16384", true),
+        ("16385", true),
+        ("18446744073709551615", true),
+        ("18446744073709551616", false),
+        ("-1", false),
+        ("", false),
+    ] {
+        let sdp = chrome().replace("size:262144", &format!("size:{size}"));
+        assert_eq!(is_answered(&sdp), is_enough, "{size}");
+        assert_eq!(is_taken(&sdp), is_enough, "{size}");
+        let twice = format!("{}a=max-message-size:{size}\r\n", chrome());
+        assert_eq!(is_answered(&twice), is_enough, "{size}");
+    }
+}
+
+#[test]
+fn a_certificate_is_named_by_sha_256() {
+    let weak = format!("sha-1 {}", ["A1"; 20].join(":"));
+    let strong = format!("sha-256 {}", ["A1"; 32].join(":"));
+    assert!(chrome().contains(&strong));
+    assert!(!is_answered(&chrome().replace(&strong, &weak)));
+    assert!(is_answered(&(chrome() + "a=fingerprint:" + &weak + "\r\n")));
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! Those who dial an address, and those who do as if.
 
-use ::stun::agent::TransactionId;
+use ::stun::{
+    agent::TransactionId,
+    attributes::{ATTR_ICE_CONTROLLED, ATTR_ICE_CONTROLLING},
+};
 
 use super::{
-    super::{super::fingerprint::Fingerprint, direct::question, fuzz::strangers},
+    super::{super::fingerprint::Fingerprint, direct::check, fuzz::strangers},
     *,
 };
 use crate::config::Limits;
@@ -214,7 +217,7 @@ impl Lab {
 }
 
 fn request(name: &str) -> Vec<u8> {
-    question(name, TransactionId::new()).unwrap()
+    check(name, TransactionId::new(), ATTR_ICE_CONTROLLING).unwrap()
 }
 
 fn answer(name: &str, asked: &[u8]) -> Vec<u8> {
@@ -284,6 +287,27 @@ fn requests_that_do_not_begin_a_connection_are_not_answered() {
         let asked = lab.arrives(stranger(1), &request);
         assert_eq!(!asked.is_empty(), is_asked, "{}", request.len());
     }
+}
+
+#[test]
+fn a_check_of_an_end_that_does_not_control_begins_nothing() {
+    let mut lab = lab(1);
+    let question = check(&name(1), TransactionId::new(), ATTR_ICE_CONTROLLED).unwrap();
+    assert!(lab.arrives(stranger(1), &question).is_empty());
+    assert_eq!(lab.arrives(stranger(1), &request(&name(1))).len(), 1);
+}
+
+/// On a path that takes so long that each question comes when the one before is forgotten.
+#[test]
+fn two_listeners_do_not_ask_each_other() {
+    let mut lab = lab(1);
+    lab.ends[0].endpoint.let_strangers_in();
+    lab.delay = SECOND..SECOND + MS;
+    let (from, to) = (address(0, 0), address(1, 0));
+    let contents = request(&name(1));
+    lab.mail(MS, Delivery::Datagram { from, to, contents });
+    lab.run(SECOND * 60);
+    assert_eq!(lab.datagrams, 1, "the question to the forged source");
 }
 
 #[test]

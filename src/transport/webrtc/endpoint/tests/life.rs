@@ -193,6 +193,51 @@ fn of_a_settled_connection_only_the_path_in_use_is_checked() {
 }
 
 #[test]
+fn what_nobody_can_decrypt_keeps_no_connection_from_settling() {
+    for content_type in [20, 21, 22, 23, 26] {
+        let mut lab = Lab::new(1);
+        for n in [0, 1] {
+            lab.add_address(n, address(n, 1));
+        }
+        let (a, b) = lab.connect(0, 1).unwrap();
+        lab.run(SECOND);
+        let in_use = lab.ends[0].endpoint.ends(a).unwrap();
+        let mut others = [0, 1].map(|n| (in_use.0, address(1, n))).into_iter();
+        let pair = others.find(|it| *it != in_use).unwrap();
+        assert!(lab.ends[0].endpoint.demux.is_known(&pair, a));
+        let mut before = 0;
+        for second in 0..60 {
+            if second == 30 {
+                before = lab.datagrams;
+            }
+            let header = [
+                content_type,
+                254,
+                253,
+                0,
+                second % 2,
+                0,
+                0,
+                0,
+                0,
+                9,
+                second,
+                0,
+                87,
+            ];
+            let (now, forged) = (lab.now, [&header[..], &[7; 87]].concat());
+            let endpoint = &mut lab.ends[0].endpoint;
+            endpoint.handle_datagram(now, pair.0, pair.1, &forged);
+            lab.collect(0);
+            lab.run(SECOND);
+        }
+        let count = lab.datagrams - before;
+        assert!((36..=44).contains(&count), "{count} datagrams in 30 s");
+        lab.finish((0, a), (1, b));
+    }
+}
+
+#[test]
 fn when_the_path_in_use_dies_another_takes_its_place() {
     for seed in 0..50 {
         let (mut lab, a, b) = settled(seed);

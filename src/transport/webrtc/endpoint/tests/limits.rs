@@ -2,6 +2,7 @@
 
 use super::{
     super::super::framing::{MAX_DATA_LEN, MAX_FRAME_LEN},
+    descriptions::{answer_to, chrome},
     *,
 };
 use crate::config::Limits;
@@ -9,7 +10,7 @@ use crate::config::Limits;
 fn offers(lab: &mut Lab, count: usize) -> Vec<bool> {
     let (now, peer) = (lab.now, lab.ends[1].peer);
     let endpoint = &mut lab.ends[0].endpoint;
-    for number in 0..count as u64 {
+    for number in (10_000..).take(count) {
         let setup = SetupId { peer, number };
         let reach = Reach::Global;
         endpoint.handle_command(now, Command::Offer { setup, reach });
@@ -29,6 +30,22 @@ fn so_many_set_ups_run_at_once_and_no_more() {
     assert_eq!(described.len(), Limits::SETUPS + 1);
     assert!(described[..Limits::SETUPS].iter().all(|is_some| *is_some));
     assert!(!described[Limits::SETUPS]);
+    lab.run(SECOND * 11);
+    lab.ends[0].endpoint.assert_empty();
+}
+
+#[test]
+fn offers_of_others_leave_a_quarter_of_the_set_ups_to_our_own() {
+    let (mut lab, most) = (Lab::new(1), Limits::SETUPS_OFFERED_TO_US);
+    for n in 1..=most + 1 {
+        let answer = answer_to(&mut lab, &chrome());
+        assert_eq!(answer.is_some(), n <= most, "{n}");
+    }
+    let ours = Limits::SETUPS - most;
+    let described = offers(&mut lab, ours + 1);
+    assert_eq!(ours, 128);
+    assert!(described[..ours].iter().all(|is_some| *is_some));
+    assert!(!described[ours]);
     lab.run(SECOND * 11);
     lab.ends[0].endpoint.assert_empty();
 }

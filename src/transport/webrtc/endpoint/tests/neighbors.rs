@@ -1,7 +1,7 @@
 //! Neighbours instead of STUN servers: what they tell, and what of it is believed.
 
 use super::{
-    super::Stun,
+    super::{Stun, stun::MAX_UNANSWERED},
     addresses::{add_behind_router, use_stun_server},
     *,
 };
@@ -309,6 +309,7 @@ fn a_neighbours_answer_of_any_shape_is_survived() {
     let (mut rng, now) = (StdRng::seed_from_u64(1), Instant::now());
     let (mut stun, neighbor, base) = (Stun::default(), addr("9.9.9.1:1"), addr("10.0.0.2:4000"));
     stun.set_neighbors(now, vec![neighbor]);
+    ask(&mut stun, now, PUBLIC);
     let mut believed = 0;
     for n in 0..50_000 {
         stun.ask_again(now);
@@ -326,6 +327,41 @@ fn a_neighbours_answer_of_any_shape_is_survived() {
         believed += stun.handle_datagram(now, base, neighbor, &answer).len();
     }
     assert!(believed > 100, "{believed}");
+}
+
+/// Returns how many requests went to an address within an hour, in which a set-up fails each minute.
+fn requests_within_an_hour(lab: &mut Lab, n: usize, address: &str) -> usize {
+    for _ in 0..60 {
+        lab.run(SECOND * 60);
+        let now = lab.now;
+        lab.ends[n].endpoint.stun.suspect(now);
+    }
+    let sent = lab.sent_to.get(&(n, addr(address)));
+    sent.map_or(0, |sent| sent.packets)
+}
+
+#[test]
+fn where_a_neighbour_never_answers_it_is_asked_three_times() {
+    let (mut lab, a) = lab_with(&[("9.9.9.1:1", None)]);
+    let neighbors = ["9.9.9.1:1", VICTIM].map(addr);
+    lab.command(a, Command::StunNeighbors(neighbors.into()));
+    let asked = requests_within_an_hour(&mut lab, a, VICTIM);
+    assert_eq!(asked, usize::from(MAX_UNANSWERED));
+    assert_eq!(lab.sent_to[&(a, addr(VICTIM))].bytes, 84);
+    // It is named anew, and another address is gained.
+    lab.command(a, Command::StunNeighbors(neighbors.into()));
+    lab.add_address(a, addr("10.0.0.9:4000"));
+    assert_eq!(requests_within_an_hour(&mut lab, a, VICTIM), asked);
+}
+
+#[test]
+fn where_somebody_has_answered_or_the_application_says_so_requests_go_on() {
+    let (mut lab, a) = lab_with(&[("9.9.9.1:1", None)]);
+    use_stun_server(&mut lab, a);
+    lab.servers.clear();
+    for address in ["9.9.9.1:1", STUN_SERVER] {
+        assert!(requests_within_an_hour(&mut lab, a, address) > 100);
+    }
 }
 
 const VICTIM: &str = "9.6.6.6:6";

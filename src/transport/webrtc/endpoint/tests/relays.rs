@@ -1,5 +1,6 @@
 //! TURN servers: what goes over them, what does not, and what becomes of our addresses there.
 
+use str0m::CandidateKind;
 use turn_server_proto::{
     api::{TurnServerApi, TurnServerPollRet},
     server::TurnServer,
@@ -7,8 +8,12 @@ use turn_server_proto::{
 };
 
 use super::{
-    super::relays::{MANY_HOSTS, MAX_HOSTS, MAX_RELAYS},
+    super::{
+        connection::HOSTS_PER_SETUP,
+        relays::{MANY_HOSTS, MAX_HOSTS, MAX_RELAYS},
+    },
     addresses::{add_behind_router, use_stun_server},
+    closing::warnings_of,
     *,
 };
 use crate::config::{FoundServer, IceServer};
@@ -555,6 +560,135 @@ fn nobody_refuses_in_the_name_of_a_server_what_was_not_asked_for() {
         "it asked with a nonce that is none"
     );
     assert_eq!(relayed(&lab, 0), [addr("9.9.8.8:50000")]);
+}
+
+/// A message with these attributes, in which a server says that it is about as long as `len`.
+fn message(typ: u16, len: Option<u16>, attributes: &[&[u8]]) -> Vec<u8> {
+    let attributes = attributes.concat();
+    let len = len.unwrap_or(attributes.len() as u16);
+    let header = [typ.to_be_bytes(), len.to_be_bytes()].concat();
+    [
+        &header,
+        &[0x21, 0x12, 0xa4, 0x42][..],
+        &[7; 12],
+        &attributes,
+    ]
+    .concat()
+}
+
+#[test]
+fn what_a_server_did_not_have_to_say_fills_no_log() {
+    const DATA: u16 = 0x0017;
+    let (integrity, fingerprint) = (
+        [&[0, 8, 0, 20][..], &[7; 20]].concat(),
+        [0x80, 0x28, 0, 4, 1, 2, 3, 4],
+    );
+    let software = [0x80, 0x22, 0, 4, b'n', b'o', b'n', b'e'];
+    for datagram in [
+        message(0x0001, None, &[]),
+        message(0x0003, None, &[]),
+        message(0x0016, None, &[]),
+        message(DATA, Some(4), &[]),
+        message(DATA, None, &[&[0, 0x13, 0, 8, 1, 2, 3, 4]]),
+        message(DATA, None, &[&[0, 0x13, 0, 5, 1, 2, 3, 4, 5]]),
+        message(DATA, None, &[&fingerprint]),
+        message(DATA, None, &[&fingerprint, &fingerprint]),
+        message(DATA, None, &[&integrity, &software]),
+        message(DATA, None, &[&integrity, &integrity]),
+    ] {
+        let mut lab = Lab::new(1);
+        use_turn_server(&mut lab, 0, "password");
+        lab.run(SECOND);
+        let warnings = warnings_of(|| (0..100).for_each(|_| say_to(&mut lab, 0, &datagram)));
+        assert_eq!(warnings, 0, "{datagram:x?}");
+        assert_eq!(relayed(&lab, 0).len(), 1);
+    }
+}
+
+#[test]
+fn an_answer_is_looked_at_once_a_request() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    let warnings = warnings_of(|| {
+        let now = lab.now;
+        let endpoint = &mut lab.ends[0].endpoint;
+        endpoint
+            .relays
+            .let_in(now, hosts(0..1).next().unwrap().ip());
+        endpoint.settle_relays(now);
+        let request = endpoint.poll_transmit().unwrap();
+        let (_, transaction, _) = super::super::demux::split_message(&request.contents).unwrap();
+        // Without the signature that it should have.
+        let mut answer = message(0x0108, None, &[]);
+        answer[8..20].copy_from_slice(&transaction);
+        (0..100).for_each(|_| say_to(&mut lab, 0, &answer));
+    });
+    assert_eq!(warnings, 1);
+    // The server is asked again, and its answer is heard.
+    lab.run(SECOND);
+    assert_eq!(let_in(&lab, 0), 1);
+}
+
+#[test]
+fn two_hosts_of_a_set_up_are_let_in() {
+    for (named, most) in [(1, 1), (2, 2), (3, 2), (8, 2)] {
+        let mut lab = Lab::new(1);
+        use_turn_server(&mut lab, 0, "password");
+        lab.run(SECOND);
+        lab.lies = hosts(0..named).collect();
+        lab.offer(1, 0);
+        lab.run(SECOND * 4);
+        assert_eq!(let_in(&lab, 0), most, "{named}");
+        // Others have theirs.
+        lab.lies = hosts(10..20).collect();
+        lab.offer(1, 0);
+        lab.run(SECOND * 4);
+        assert_eq!(let_in(&lab, 0), most + HOSTS_PER_SETUP, "{named}");
+    }
+}
+
+#[test]
+fn what_a_server_seems_to_say_at_another_address_does_not_move_us() {
+    let mut lab = Lab::new(1);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    send_to(&mut lab, 0, hosts(0..1));
+    let other = address(0, 1);
+    lab.add_address(0, other);
+    lab.run(SECOND);
+    // An ICMP error of the host that is let in, 9.1.0.0.
+    let peer = [
+        [0, 0x12, 0, 8],
+        [0, 1, 0x21, 0x13],
+        [9 ^ 0x21, 1 ^ 0x12, 0xa4, 0x42],
+    ]
+    .concat();
+    let icmp = [0x80, 4, 0, 8, 0, 0, 3, 3, 0, 0, 0, 0];
+    let (now, forged) = (lab.now, message(0x0017, None, &[&peer, &icmp]));
+    let endpoint = &mut lab.ends[0].endpoint;
+    endpoint.handle_datagram(now, other, addr(TURN_SERVER), &forged);
+    endpoint.remove_address(now, other);
+    lab.collect(0);
+    assert_eq!(relayed(&lab, 0), [addr("9.9.8.8:50000")]);
+}
+
+#[test]
+fn a_server_does_not_give_away_an_address_of_this_machine() {
+    let mut lab = Lab::new(1);
+    let ours = addr("9.9.8.8:50000"); // which it gives away first
+    lab.add_address(0, ours);
+    use_turn_server(&mut lab, 0, "password");
+    lab.run(SECOND);
+    assert_eq!(relayed(&lab, 0), [ours]);
+    let candidates = lab.ends[0].endpoint.candidates();
+    assert!(candidates.iter().all(|it| it.kind() == CandidateKind::Host));
+    lab.ends[0].endpoint.outputs.send(super::super::Transmit {
+        source: ours,
+        destination: address(1, 0),
+        contents: vec![22; 20],
+    });
+    assert!(lab.ends[0].endpoint.outputs.to_relay.is_empty());
 }
 
 #[test]
