@@ -418,6 +418,10 @@ impl Limits {
     /// when the stream may be another one already. More end the connection.
     pub const SCTP_UNINVITED: usize = Self::WAITING_STREAMS;
 
+    /// Messages on streams that are not open, or that open them once more. None is honest, but two ends that disagree as
+    /// above may send some. The engine warns of each once or twice. More end the connection.
+    pub const SCTP_STRAYS: usize = 8;
+
     /// How many streams we may have opened that the other side has not closed yet, if it ever does: each is an id
     /// less for the next ones, of 32,768. Nobody has so many open. With more, the connection ends.
     pub const SCTP_OURS: usize = 8192;

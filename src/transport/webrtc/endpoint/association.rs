@@ -19,6 +19,8 @@
 //! - 3017 `process_selective_ack`: each block is gone through, also when all of them are the same.
 //! - endpoint/mod.rs:408 `handle_first_packet`: each INIT with a new tag is remembered.
 //! - 1861 `handle_heartbeat`: all of a packet's heartbeats are answered, each by a packet.
+//! - `str0m` 0.25.0, sctp/mod.rs:783 `do_poll` and lib.rs:1817: each message on a stream that nobody has opened, or that
+//!   opens one in a wrong way, is a line or two in the log.
 //!
 //! Nothing is taken for granted that only the remote says: what has arrived is what the engine acknowledges, what is
 //! read is what it gives credit for, and what is reset is what it answers.
@@ -26,11 +28,11 @@
 use std::{collections::VecDeque, mem, sync::Arc};
 
 use self::{
-    chunks::{Chunk, Data, Fragment, HEADER, Reconfig, Sack},
+    chunks::{Chunk, Data, Fragment, HEADER, Purpose, Reconfig, Sack},
     early::Early,
     resets::{Request, Resets},
 };
-use super::unproven::Share;
+use super::unproven::{PROOF_STREAM, Share};
 use crate::config::Limits;
 
 mod chunks;
@@ -71,7 +73,13 @@ pub(super) enum Violation {
     /// A message is not complete when another one begins, or a stream is reset.
     Torn,
     TooManyFragments,
+    /// A message is longer than [`Limits::MESSAGE_LEN`].
+    TooLong,
     TooManyStreams,
+    /// A message is neither data nor of DCEP.
+    Unknown,
+    /// More than [`Limits::SCTP_STRAYS`] messages on streams that are not open, or that open them once more.
+    NotOpen,
     /// More small chunks than [`Limits::SCTP_HELD`].
     Hoarded,
     /// The first number was another one.
@@ -104,10 +112,21 @@ enum Opener {
     Nobody,
 }
 
+/// How far the channel of a stream is, as DCEP opens it (RFC 8832, section 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Opening {
+    NotBegun,
+    /// One side has opened it.
+    Asked,
+    /// The other side has confirmed that.
+    Confirmed,
+}
+
 #[derive(Debug)]
 struct Stream {
     id: u16,
     opener: Opener,
+    opening: Opening,
     /// The next message that can be read.
     next: u16,
     /// Whether one is missing, so that what follows is never read.
@@ -143,6 +162,10 @@ pub(super) struct Association {
     is_idle: bool,
     /// All that are open, by id.
     streams: Vec<Stream>,
+    /// True if [`PROOF_STREAM`] is open without DCEP, and unused as yet.
+    has_proof_stream: bool,
+    /// Messages that no stream expects.
+    strays: usize,
     /// What is left of packets that held a request.
     rests: VecDeque<Vec<u8>>,
     resets: Resets,
@@ -157,6 +180,7 @@ impl Association {
     /// `share` counts what is held until the other end has proven who it is, if it has to.
     pub(super) fn new(share: Option<Arc<Share>>) -> Self {
         Self {
+            has_proof_stream: share.is_some(),
             early: share.map(Early::new),
             ..Self::default()
         }
@@ -214,7 +238,18 @@ impl Association {
             self.violation = Some(Violation::Torn);
             return None;
         }
+        if next.request.as_ref().is_some_and(|it| self.is_opening(it)) {
+            return None;
+        }
         self.resets.take_next()
+    }
+
+    /// Returns true if the engine has yet to open a channel that a request resets: it would warn of one that it closes
+    /// before.
+    fn is_opening(&self, request: &Request) -> bool {
+        let is_asked = |it: &&Stream| it.opener != Opener::Us && it.opening == Opening::Asked;
+        let mut asked = self.streams.iter().filter(is_asked);
+        asked.any(|stream| request.streams.contains(&stream.id))
     }
 
     /// Whether something of what it resets will never be complete.
@@ -379,7 +414,12 @@ impl Association {
         if missing > 0 {
             self.ahead.resize(place + 1, None);
         }
-        self.enter(fragment.stream)?;
+        self.enter(fragment)?;
+        if !(fragment.is_first && fragment.is_last)
+            && self.message_len(place, fragment) > Limits::MESSAGE_LEN
+        {
+            return Err(Violation::TooLong);
+        }
         if let Some(it) = self.ahead.get_mut(place) {
             *it = Some(fragment);
         }
@@ -420,18 +460,62 @@ impl Association {
         is_near
     }
 
+    /// The bytes that have come of the message of a fragment without a gap to it.
+    fn message_len(&self, place: usize, fragment: Fragment) -> u32 {
+        let mut len = u32::from(fragment.len);
+        let (mut first, mut last) = (Some(fragment), Some(fragment));
+        let mut before = self.ahead.iter().take(place).rev();
+        let mut after = self.ahead.iter().skip(place + 1);
+        while first.is_some_and(|it| !it.is_first) {
+            let other = before.next();
+            let acknowledged = if other.is_none() { self.partial } else { 0 };
+            first = other.copied().flatten();
+            len = len.saturating_add(first.map_or(acknowledged, |it| it.len.into()));
+        }
+        while last.is_some_and(|it| !it.is_last) {
+            last = after.next().copied().flatten();
+            len = len.saturating_add(last.map_or(0, |it| it.len.into()));
+        }
+        len
+    }
+
     /// Something is sent on a stream.
-    fn enter(&mut self, id: u16) -> Result<(), Violation> {
-        match find(&self.streams, id) {
-            Ok(_) => Ok(()),
-            Err(place) if id.is_multiple_of(2) == self.is_even_ours => {
-                self.insert(place, id, Opener::Nobody)
+    fn enter(&mut self, fragment: Fragment) -> Result<(), Violation> {
+        let id = fragment.stream;
+        let place = match find(&self.streams, id) {
+            Ok(place) => place,
+            Err(place) => {
+                let opener = match id.is_multiple_of(2) == self.is_even_ours {
+                    true => Opener::Nobody,
+                    false => Opener::Them,
+                };
+                let opening = match id == PROOF_STREAM && mem::take(&mut self.has_proof_stream) {
+                    true => Opening::Confirmed,
+                    false => Opening::NotBegun,
+                };
+                self.insert(place, id, opener, opening)?;
+                place
             }
-            Err(place) => self.insert(place, id, Opener::Them),
+        };
+        let is_expected = self
+            .streams
+            .get_mut(place)
+            .is_some_and(|it| it.expects(&fragment));
+        self.strays += usize::from(!is_expected);
+        match fragment.purpose {
+            Purpose::Unknown => Err(Violation::Unknown),
+            _ if self.strays > Limits::SCTP_STRAYS => Err(Violation::NotOpen),
+            _ => Ok(()),
         }
     }
 
-    fn insert(&mut self, place: usize, id: u16, opener: Opener) -> Result<(), Violation> {
+    fn insert(
+        &mut self,
+        place: usize,
+        id: u16,
+        opener: Opener,
+        opening: Opening,
+    ) -> Result<(), Violation> {
         let limit = match opener {
             Opener::Us => Limits::SCTP_OURS,
             Opener::Them => Limits::SCTP_STREAMS,
@@ -444,6 +528,7 @@ impl Association {
         let stream = Stream {
             id,
             opener,
+            opening,
             next: 0,
             is_torn: false,
         };
@@ -458,15 +543,24 @@ impl Association {
             *sent = data.tsn;
         }
         let is_new = self.opened.is_none_or(|last| is_after(data.tsn, last));
-        if !data.opens_channel || !is_new {
-            return Ok(());
+        let (id, purpose) = (data.fragment.stream, data.fragment.purpose);
+        let place = find(&self.streams, id);
+        let stream = place.ok().and_then(|place| self.streams.get_mut(place));
+        match (purpose, stream) {
+            (Purpose::Ack, Some(stream)) => stream.opening = Opening::Confirmed,
+            (Purpose::Open, stream) if is_new => {
+                self.opened = Some(data.tsn);
+                match (stream, place) {
+                    (Some(it), _) => (it.opener, it.opening) = (Opener::Us, Opening::Asked),
+                    (None, place) => {
+                        let place = place.unwrap_or_else(|place| place);
+                        self.insert(place, id, Opener::Us, Opening::Asked)?;
+                    }
+                }
+            }
+            _ => {}
         }
-        self.opened = Some(data.tsn);
-        let id = data.fragment.stream;
-        match find(&self.streams, id) {
-            Ok(_) => Ok(()),
-            Err(place) => self.insert(place, id, Opener::Us),
-        }
+        Ok(())
     }
 
     fn on_acknowledged(&mut self, sack: Sack<'_>) -> Result<(), Violation> {
@@ -533,7 +627,36 @@ impl Association {
         }
         if let Some(reset) = reconfig.request {
             self.resets.on_ours(reset.last_request);
+            // The engine has closed them, whether it has opened them or not.
+            for id in reset.streams() {
+                let place = find(&self.streams, id);
+                let stream = place.ok().and_then(|place| self.streams.get_mut(place));
+                if let Some(stream) = stream.filter(|it| it.opener != Opener::Us) {
+                    stream.opening = Opening::Confirmed;
+                }
+            }
         }
+    }
+}
+
+impl Stream {
+    /// Returns true if the other side may say this here and now. What it says as its first word on a stream is the only
+    /// ordered message of the number 0 that opens one. Others may overtake it.
+    fn expects(&mut self, fragment: &Fragment) -> bool {
+        use {Opening::*, Purpose::*};
+
+        if !fragment.is_first {
+            return true;
+        }
+        let is_ours = self.opener == Opener::Us;
+        match (fragment.purpose, self.opening) {
+            (Open, NotBegun) if fragment.number == 0 => self.opening = Asked,
+            (Ack, Asked) if is_ours => self.opening = Confirmed,
+            (Data, NotBegun) => return fragment.number != 0 && !fragment.is_unordered,
+            (Data, _) => {}
+            _ => return false,
+        }
+        true
     }
 }
 

@@ -6,9 +6,12 @@
 /// Ports, verification tag and checksum.
 pub(super) const HEADER: usize = 12;
 
-/// Of a message that opens a channel (RFC 8832, section 5.1).
+/// Of messages that open a channel (RFC 8832, section 8.1 and 8.2.1), and of those with data, which may be empty (RFC
+/// 8831, section 8).
 const DCEP: u32 = 50;
 const DCEP_OPEN: u8 = 3;
+const DCEP_ACK: u8 = 2;
+const DATA: [u32; 4] = [51, 53, 56, 57];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Chunk<'a> {
@@ -32,7 +35,18 @@ pub(super) enum Chunk<'a> {
 pub(super) struct Data {
     pub(super) tsn: u32,
     pub(super) fragment: Fragment,
-    pub(super) opens_channel: bool,
+}
+
+/// What a message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Opens a channel.
+    Open,
+    /// Confirms that it is open.
+    Ack,
+    Data,
+    /// The engine warns of it.
+    Unknown,
 }
 
 /// What is the same whenever a chunk is sent again.
@@ -45,6 +59,7 @@ pub(super) struct Fragment {
     pub(super) is_first: bool,
     pub(super) is_last: bool,
     pub(super) is_unordered: bool,
+    pub(super) purpose: Purpose,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,6 +159,11 @@ pub(super) fn next<'a>(rest: &mut &'a [u8]) -> Option<(&'a [u8], Chunk<'a>)> {
 fn data(flags: u8, value: &[u8]) -> Option<Data> {
     let (header, contents) = value.split_first_chunk::<12>()?;
     let [a, b, c, d, e, f, g, h, protocol @ ..] = *header;
+    let purpose = match u32::from_be_bytes(protocol) {
+        DCEP if flags & 7 == 3 => purpose(contents),
+        protocol if DATA.contains(&protocol) => Purpose::Data,
+        _ => Purpose::Unknown,
+    };
     let fragment = Fragment {
         stream: u16::from_be_bytes([e, f]),
         number: u16::from_be_bytes([g, h]),
@@ -151,13 +171,29 @@ fn data(flags: u8, value: &[u8]) -> Option<Data> {
         is_first: flags & 2 != 0,
         is_last: flags & 1 != 0,
         is_unordered: flags & 4 != 0,
+        purpose,
     };
-    let is_control = u32::from_be_bytes(protocol) == DCEP;
     Some(Data {
         tsn: u32::from_be_bytes([a, b, c, d]),
         fragment,
-        opens_channel: is_control && contents.first() == Some(&DCEP_OPEN),
     })
+}
+
+/// Reads a message of DCEP, which is ordered and fits into one chunk.
+fn purpose(message: &[u8]) -> Purpose {
+    match *message {
+        [DCEP_ACK, ..] => Purpose::Ack,
+        [DCEP_OPEN, _, _, _, _, _, _, _, a, b, c, d, ref rest @ ..] => {
+            let [label, protocol] = [[a, b], [c, d]].map(u16::from_be_bytes).map(usize::from);
+            let (label, protocol) = (rest.get(..label), rest.get(label..label + protocol));
+            let is_text = |it: Option<&[u8]>| it.is_some_and(|it| str::from_utf8(it).is_ok());
+            match is_text(label) && is_text(protocol) {
+                true => Purpose::Open,
+                false => Purpose::Unknown,
+            }
+        }
+        _ => Purpose::Unknown,
+    }
 }
 
 fn sack(value: &[u8]) -> Option<Sack<'_>> {

@@ -24,25 +24,30 @@ pub(in super::super) fn chunk(kind: u8, flags: u8, value: &[&[u8]]) -> Vec<u8> {
     chunk
 }
 
-pub(in super::super) fn data(
+/// Of data, as bytes.
+pub(in super::super) fn data(tsn: u32, ids: (u16, u16), flags: u8, contents: &[u8]) -> Vec<u8> {
+    of_protocol(53, tsn, ids, flags, contents)
+}
+
+pub(in super::super) fn of_protocol(
+    protocol: u32,
     tsn: u32,
     (stream, number): (u16, u16),
     flags: u8,
     contents: &[u8],
 ) -> Vec<u8> {
     let (stream, number) = (stream.to_be_bytes(), number.to_be_bytes());
-    let protocol = 53u32.to_be_bytes();
-    let value: [&[u8]; 5] = [&tsn.to_be_bytes(), &stream, &number, &protocol, contents];
-    chunk(0, flags, &value)
+    let (tsn, protocol) = (tsn.to_be_bytes(), protocol.to_be_bytes());
+    chunk(0, flags, &[&tsn, &stream, &number, &protocol, contents])
 }
 
 /// What opens a channel without a label.
+pub(in super::super) const OPEN: [u8; 12] = [3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub(in super::super) const ACK: [u8; 1] = [2];
+pub(in super::super) const DCEP: u32 = 50;
+
 pub(in super::super) fn open(tsn: u32, stream: u16) -> Vec<u8> {
-    let protocol = 50u32.to_be_bytes();
-    let (tsn, stream) = (tsn.to_be_bytes(), stream.to_be_bytes());
-    let contents = [3, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let value: [&[u8]; 5] = [&tsn, &stream, &[0; 2], &protocol, &contents];
-    chunk(0, WHOLE, &value)
+    of_protocol(DCEP, tsn, (stream, 0), WHOLE, &OPEN)
 }
 
 pub(in super::super) fn sack(cumulative: u32, credit: u32, gaps: &[(u16, u16)]) -> Vec<u8> {

@@ -24,7 +24,7 @@ impl Association {
         std::iter::from_fn(|| self.poll()).collect()
     }
 
-    /// Whole messages of one byte, one on each stream, all of which the engine reads.
+    /// Opens streams, of all of which the engine reads that.
     fn use_streams(
         &mut self,
         tsn: u32,
@@ -32,8 +32,9 @@ impl Association {
     ) -> Result<u32, Violation> {
         let mut next = tsn;
         for id in ids {
-            self.get(&[data(next, (id, 0), WHOLE, b"x")])?;
+            self.get(&[open(next, id)])?;
             self.put(sack(next, CREDIT, &[]));
+            self.put(of_protocol(DCEP, 0, (id, 0), WHOLE, &ACK));
             next = next.wrapping_add(1);
         }
         Ok(next)
@@ -315,8 +316,9 @@ fn the_other_side_may_use_so_many_of_ours() {
         association.set_client(true);
         for (n, id) in even(count).enumerate() {
             association.put(open(n as u32, id));
+            let ack = of_protocol(DCEP, at(n), (id, 0), WHOLE, &ACK);
+            assert_eq!(association.get(&[ack]), PASS);
         }
-        assert_eq!(association.use_streams(TSN, even(count)), Ok(at(count)));
     }
 }
 
@@ -729,4 +731,154 @@ fn requests_to_reset_are_bounded_before_the_proof() {
     let waiting: Vec<_> = waiting.map(|it| it.packet.len() + CHUNK_OVERHEAD).collect();
     assert_eq!(waiting.iter().sum::<usize>(), share.held());
     assert!(share.held() <= Limits::UNPROVEN && !waiting.is_empty());
+}
+
+#[test]
+fn a_message_is_data_or_dcep() {
+    let label = |len: u8, label: &[u8]| [&[3, 0, 0, 0, 0, 0, 0, 0, 0, len, 0, 0], label].concat();
+    for (protocol, flags, contents, is_sound) in [
+        (50, WHOLE, &OPEN[..], true),
+        (50, WHOLE, &label(3, "\u{20ac}".as_bytes()), true),
+        (50, WHOLE, &label(3, b"xy"), false),
+        (50, WHOLE, &label(1, &[0xff]), false),
+        (50, WHOLE, &OPEN[..11], false),
+        (50, WHOLE, &[2], true),
+        (50, WHOLE, &[1], false),
+        (50, FIRST, &OPEN, false),
+        (50, WHOLE | 4, &OPEN, false),
+        (51, WHOLE, b"x", true),
+        (53, FIRST, b"x", true),
+        (56, WHOLE, b"x", true),
+        (57, WHOLE, b"x", true),
+        (52, WHOLE, b"x", false),
+        (0, WHOLE, b"x", false),
+    ] {
+        let message = of_protocol(protocol, TSN, (0, 0), flags, contents);
+        let verdict = Association::default().get(&[message]);
+        let expected = is_sound.then_some(Verdict::Pass).ok_or(Violation::Unknown);
+        assert_eq!(verdict, expected, "{protocol} {contents:?}");
+    }
+}
+
+/// What comes of 8 and of 9 messages of the other side on as many streams, each of which follows `before`.
+fn strays(before: &[(u32, &[u8])], last: (u32, &[u8])) -> bool {
+    let counts = [Limits::SCTP_STRAYS, Limits::SCTP_STRAYS + 1].map(|count| {
+        let (mut association, mut tsn) = (Association::default(), TSN);
+        let mut verdict = PASS;
+        for id in even(count) {
+            for (number, (protocol, contents)) in before.iter().chain([&last]).enumerate() {
+                let ids = (id, number as u16);
+                verdict = association.get(&[of_protocol(*protocol, tsn, ids, WHOLE, contents)]);
+                tsn = tsn.wrapping_add(1);
+            }
+        }
+        verdict
+    });
+    assert_eq!(counts[0], PASS);
+    assert!(counts[1] == PASS || counts[1] == Err(Violation::NotOpen));
+    counts[1] != PASS
+}
+
+#[test]
+fn eight_messages_may_go_astray() {
+    let (open, ack, data): ((_, &[u8]), (_, &[u8]), (_, &[u8])) =
+        ((DCEP, &OPEN), (DCEP, &ACK), (53, b"x"));
+    assert!(!strays(&[], open));
+    assert!(!strays(&[open], data));
+    assert!(strays(&[], data), "nobody has opened it");
+    assert!(strays(&[], ack));
+    assert!(strays(&[open], ack), "that is for us to say");
+    assert!(strays(&[open], open), "once more");
+    assert!(strays(&[open, data], open));
+}
+
+#[test]
+fn data_may_overtake_what_opens_its_stream() {
+    let mut association = Association::default();
+    for n in (0..100).rev() {
+        let chunk = match n {
+            0 => open(at(0), 0),
+            _ => data(at(n), (0, n as u16), WHOLE, b"x"),
+        };
+        assert_eq!(association.get(&[chunk]), PASS);
+    }
+    assert_eq!(association.strays, 0);
+}
+
+#[test]
+fn the_channel_of_the_proof_is_open_once() {
+    let (mut association, share) = unproven();
+    share.set_proven();
+    for life in 0..2 {
+        let first = data(at(life), (PROOF_STREAM, 0), WHOLE, b"x");
+        assert_eq!(association.get(&[first]), PASS);
+        assert_eq!(association.strays, life);
+        association.put(sack(at(life), CREDIT, &[]));
+        let request = reset((life as u32, 0), at(life), [PROOF_STREAM]);
+        association.get(&[request]).unwrap();
+        association.polled();
+        association.put(response(life as u32, 1));
+        assert_eq!(association.streams.len(), 0);
+    }
+}
+
+#[test]
+fn a_reset_waits_until_the_engine_has_opened_the_channel() {
+    let mut association = Association::default();
+    association.get(&[open(TSN, 0)]).unwrap();
+    association.put(sack(TSN, CREDIT, &[]));
+    association.get(&[reset((7, 0), TSN, [0])]).unwrap();
+    assert_eq!(association.polled().len(), 0);
+    association.put(of_protocol(DCEP, 0, (0, 0), WHOLE, &ACK));
+    assert_eq!(association.polled().len(), 1);
+}
+
+#[test]
+fn fragments_make_a_message_of_64_kib() {
+    const LEN: u32 = 1000;
+    let count = Limits::MESSAGE_LEN.div_ceil(LEN) as usize;
+    let rest = (Limits::MESSAGE_LEN % LEN) as usize;
+    let orders: [fn(usize) -> Vec<usize>; 3] = [
+        |count| (0..count).collect(),
+        |count| (0..count).rev().collect(),
+        |count| {
+            (0..count)
+                .step_by(2)
+                .chain((0..count).skip(1).step_by(2))
+                .collect()
+        },
+    ];
+    for (order, is_acknowledged) in [(0, false), (0, true), (1, false), (2, false)] {
+        for (last, is_sound) in [(rest - 1, true), (rest, true), (rest + 1, false)] {
+            let mut association = Association::default();
+            let mut verdict = PASS;
+            for n in orders[order](count) {
+                let (flags, len) = match n {
+                    0 => (FIRST, LEN as usize),
+                    _ if n == count - 1 => (LAST, last),
+                    _ => (0, LEN as usize),
+                };
+                verdict = association.get(&[data(at(n), (0, 1), flags, &vec![0; len])]);
+                if is_acknowledged && n == 20 {
+                    association.put(sack(at(n), CREDIT, &[]));
+                }
+            }
+            let expected = is_sound.then_some(Verdict::Pass).ok_or(Violation::TooLong);
+            assert_eq!(verdict, expected, "{order} {last}");
+        }
+    }
+}
+
+#[test]
+fn a_channel_that_we_close_at_once_is_confirmed_late() {
+    let mut association = Association::default();
+    for n in 0..20 {
+        let id = 2 * n as u16 + 1;
+        association.put(open(n as u32, id));
+        association.put(reset((n as u32, 0), n as u32, [id]));
+        let ack = of_protocol(DCEP, at(2 * n), (id, 0), WHOLE, &ACK);
+        let late = data(at(2 * n + 1), (id, 1), WHOLE, b"x");
+        assert_eq!(association.get(&[ack, late]), PASS);
+    }
+    assert_eq!(association.strays, 0);
 }

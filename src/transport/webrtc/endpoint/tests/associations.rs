@@ -12,17 +12,19 @@ use str0m::{
     },
 };
 
-use super::*;
+use super::{closing::warnings_of, *};
 use crate::{
     config::Limits,
-    transport::webrtc::endpoint::association::sample::{self, FIRST, FORWARD_TSN, WHOLE},
+    transport::webrtc::endpoint::association::sample::{
+        self, ACK, DCEP, FIRST, FORWARD_TSN, OPEN, WHOLE,
+    },
 };
 
 /// Has a chunk acknowledged at once (RFC 9260, section 3.3.1).
 const AT_ONCE: u8 = 8;
 
 /// How many small chunks fit into a packet.
-const SMALL_CHUNKS: usize = 50;
+const SMALL_CHUNKS: usize = 40;
 
 /// What is done with the end that is not ours.
 #[derive(Debug, Default)]
@@ -267,6 +269,21 @@ impl Siege {
         self.is_over().then_some(count)
     }
 
+    /// Acknowledges all that our end has sent, if it has sent anything.
+    fn heard(&self) -> Option<Vec<u8>> {
+        let last = u32_at(self.received(0).last()?, 0);
+        Some(sample::sack(last, 1 << 20, &[]))
+    }
+
+    /// Our end closes the channel, and the enemy does not.
+    fn have_closed(&mut self) {
+        self.lab.release_channel(1, self.us, self.channel);
+        self.lab.run(MS * 10);
+        let heard = self.heard();
+        self.send(&Vec::from_iter(heard));
+        self.lab.run(Limits::STREAM_CLOSE_TIME + SECOND);
+    }
+
     /// Whether our end has ended it.
     fn is_over(&self) -> bool {
         self.lab.status(1, self.us) == Status::Closed(Closed::Protocol)
@@ -356,11 +373,11 @@ fn a_reset_of_all_streams_ends_it() {
 fn resets_that_are_never_answered_are_kept_in_bounds() {
     let mut siege = Siege::new();
     let begin = Instant::now();
-    let id = siege.stream.0 + 2;
-    for _ in 0..Limits::SCTP_RESETS + 50 {
-        let chunk = siege.data(id, 0, WHOLE | AT_ONCE, b"x");
-        let request = siege.reset([id]);
-        siege.send(&[chunk, request]);
+    for n in 0..Limits::SCTP_RESETS as u16 + 50 {
+        let id = siege.stream.0 + 2 + 2 * n;
+        let chunk = siege.message(DCEP, (id, 0), &OPEN);
+        let (request, heard) = (siege.reset([id]), siege.heard());
+        siege.send(&Vec::from_iter(heard.into_iter().chain([chunk, request])));
     }
     println!("{:?}", begin.elapsed());
     assert_eq!(siege.lab.status(1, siege.us), Status::Connected);
@@ -383,7 +400,7 @@ fn a_reset_that_cannot_be_done_yet_is_not_begun() {
     });
     assert_eq!(flood, None);
     assert!(siege.results().is_empty());
-    let chunk = sample::data(missing, (stream + 2, 0), WHOLE, b"x");
+    let chunk = sample::open(missing, stream + 2);
     siege.send(&[chunk]);
     siege.lab.run(SECOND);
     assert_eq!(siege.results(), [1]);
@@ -402,12 +419,8 @@ fn messages_that_cannot_be_read_end_it() {
 #[test]
 fn messages_on_a_stream_that_we_have_closed_end_it() {
     let mut siege = Siege::new();
-    let (channel, (stream, number)) = (siege.channel, siege.stream);
-    siege.lab.release_channel(1, siege.us, channel);
-    siege.lab.run(MS * 10);
-    let reset = siege.received(0).last().map_or(0, |data| u32_at(data, 0));
-    siege.send(&[sample::sack(reset, 1 << 20, &[])]);
-    siege.lab.run(Limits::STREAM_CLOSE_TIME + SECOND);
+    let (stream, number) = siege.stream;
+    siege.have_closed();
     let flood = siege.flood(3 * Limits::SCTP_HELD / 2, |siege, n| {
         siege.data(stream, number + n as u16, WHOLE, b"x")
     });
@@ -417,9 +430,9 @@ fn messages_on_a_stream_that_we_have_closed_end_it() {
 #[test]
 fn a_message_in_crumbs_ends_it() {
     let mut siege = Siege::new();
-    let id = siege.stream.0 + 2;
+    let (id, number) = siege.stream;
     let flood = siege.flood(Limits::SCTP_FRAGMENTS + 3 * SMALL_CHUNKS, |siege, n| {
-        siege.data(id, 0, if n == 0 { FIRST } else { 0 }, b"x")
+        siege.data(id, number, if n == 0 { FIRST } else { 0 }, b"x")
     });
     assert!(flood.is_some());
 }
@@ -448,7 +461,7 @@ fn more_streams_than_channels_could_need_end_it() {
     let mut siege = Siege::new();
     let first = siege.stream.0 + 2;
     let flood = siege.flood(2 * Limits::SCTP_STREAMS, |siege, n| {
-        siege.data(first + 2 * n as u16, 0, WHOLE, b"x")
+        siege.message(DCEP, (first + 2 * n as u16, 0), &OPEN)
     });
     assert!(flood.is_some());
 }
@@ -458,7 +471,7 @@ fn streams_that_are_ours_to_open_end_it() {
     let mut siege = Siege::new();
     let first = 1 - siege.stream.0 % 2;
     let flood = siege.flood(Limits::SCTP_UNINVITED + SMALL_CHUNKS, |siege, n| {
-        siege.data(first + 2 * n as u16, 0, WHOLE, b"x")
+        siege.message(DCEP, (first + 2 * n as u16, 0), &OPEN)
     });
     assert!(flood.is_some());
 }
@@ -562,5 +575,72 @@ fn a_message_may_be_so_long() {
         assert_eq!(read, Read::Bytes(there), "{len}");
         let is_open = siege.lab.status(1, siege.us) == Status::Connected;
         assert_eq!(is_open, len <= most, "{len}");
+    }
+}
+
+/// What somebody says of channels that no sound implementation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Noise {
+    Unopened,
+    UnopenedAndReset,
+    OpenedTwice,
+    Acknowledged,
+    Garbled,
+    Unknown,
+    /// This is sound.
+    OpenedAndReset,
+}
+
+impl Siege {
+    /// The next chunk, of a whole message.
+    fn message(&mut self, protocol: u32, ids: (u16, u16), contents: &[u8]) -> Vec<u8> {
+        let chunk = sample::of_protocol(protocol, self.tsn, ids, WHOLE | AT_ONCE, contents);
+        self.tsn = self.tsn.wrapping_add(1);
+        chunk
+    }
+
+    fn noise(&mut self, noise: Noise, n: u16) -> Vec<Vec<u8>> {
+        let stream = self.stream.0 + 2 + 2 * n;
+        let opens = |siege: &mut Self, n| siege.message(DCEP, (stream, n), &OPEN);
+        match noise {
+            Noise::Unopened => vec![self.message(53, (stream, 0), b"x")],
+            Noise::UnopenedAndReset => {
+                vec![self.message(53, (stream, 0), b"x"), self.reset([stream])]
+            }
+            Noise::OpenedTwice => vec![opens(self, 0), opens(self, 1)],
+            Noise::Acknowledged => vec![self.message(DCEP, (stream, 0), &ACK)],
+            Noise::Garbled => vec![self.message(DCEP, (stream, 0), &OPEN[..11])],
+            Noise::Unknown => vec![opens(self, 0), self.message(52, (stream, 1), b"x")],
+            Noise::OpenedAndReset => {
+                let heard = self.heard().into_iter();
+                heard
+                    .chain([opens(self, 0), self.reset([stream])])
+                    .collect()
+            }
+        }
+    }
+}
+
+#[test]
+fn channels_that_are_used_wrongly_fill_no_log() {
+    for (noise, most) in [
+        (Noise::Unopened, 20),
+        (Noise::UnopenedAndReset, 20),
+        (Noise::OpenedTwice, 20),
+        (Noise::Acknowledged, 20),
+        (Noise::Garbled, 0),
+        (Noise::Unknown, 0),
+        (Noise::OpenedAndReset, 0),
+    ] {
+        let lines = warnings_of(|| {
+            let mut siege = Siege::new();
+            for n in 0..100 {
+                let chunks = siege.noise(noise, n);
+                siege.send(&chunks);
+            }
+            siege.lab.run(SECOND);
+            assert_eq!(siege.is_over(), noise != Noise::OpenedAndReset, "{noise:?}");
+        });
+        assert!(lines <= most, "{noise:?}: {lines}");
     }
 }
