@@ -70,8 +70,8 @@ const SHORT: Size = Size {
 
 /// Signals in a session, the first of which opens it.
 const SIGNALS_PER_SESSION: usize = 16;
-/// Sessions at once: after so many signals an introducer passes on no more for a while.
-const SESSIONS_AT_ONCE: usize = Limits::ALL_SIGNALS.burst as usize / SIGNALS_PER_SESSION;
+/// Sessions at once: after so many signals an introducer passes on fewer to each peer for a while.
+const SESSIONS_AT_ONCE: usize = Limits::ALL_SIGNALS.burst as usize / 2 / SIGNALS_PER_SESSION;
 /// Between two frames of one peer, in virtual time: just too seldom to be a flood.
 const FRAME_INTERVAL: Duration = Duration::from_millis(2);
 

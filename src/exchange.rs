@@ -10,7 +10,7 @@
 //! set-ups of signaled connections ([`setup`]).
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     num::NonZeroU16,
     sync::Arc,
     time::Duration,
@@ -30,7 +30,7 @@ use self::{
     neighbors::Neighbors,
     query::Queries,
     roster::Roster,
-    timer::{Expiries, Timer, Timers},
+    timer::{Timer, Timers},
     view::View,
     walks::Walks,
 };
@@ -172,13 +172,12 @@ pub(crate) struct Exchange {
     phase: Phase,
     addresses: OwnAddresses,
     links: Links,
-    /// Dials of ours that are under way.
-    dials: HashMap<ConnectionId, PeerId>,
+    dials: HashMap<ConnectionId, Dial>,
     roster: Roster,
     allowances: Allowances,
     neighbors: Neighbors,
-    /// The sessions that we relay, each by its asker's leg.
-    sessions: Expiries<(ConnectionId, SessionId)>,
+    /// The sessions that we relay: when each expires, and its asker's leg.
+    sessions: BTreeSet<(Instant, ConnectionId, SessionId)>,
     /// How many more signals we pass on, from the first one on.
     relayed: Option<Bucket>,
     /// How often we said no.
@@ -199,6 +198,14 @@ pub(crate) struct Exchange {
     outputs: VecDeque<Output>,
     /// What all peers were last told.
     told_accepting: bool,
+}
+
+/// A dial of ours that is under way.
+#[derive(Debug)]
+struct Dial {
+    peer: PeerId,
+    /// Who has brought the peer, if we dial it because it offered to meet. Kept here, for the offer may end first.
+    brought_by: Option<PeerId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,7 +236,7 @@ impl Exchange {
             roster: Roster::default(),
             allowances: Allowances::default(),
             neighbors: Neighbors::default(),
-            sessions: Expiries::default(),
+            sessions: BTreeSet::new(),
             relayed: None,
             refused: HashMap::new(),
             walks: Walks::default(),
@@ -290,7 +297,7 @@ impl Exchange {
     /// Sets the timer of what expires, if it has to be earlier than the one that is set.
     fn wake_expiries(&mut self) {
         let nexts = [
-            self.sessions.next(),
+            self.sessions.first().map(|(expires, ..)| *expires),
             self.walks.next_expiry(),
             self.answers.next_expiry(),
             self.allowances.next_expiry(),
@@ -511,8 +518,6 @@ impl Exchange {
         assert!(self.links.is_empty() && self.dials.is_empty() && self.roster.is_empty());
         assert!(self.outputs.is_empty() && self.next_deadline().is_none());
         assert!(self.neighbors.is_empty() && self.walks.is_empty() && self.allowances.len() == 0);
-        assert!(
-            self.sessions.next().is_none() && self.queries.is_empty() && self.answers.is_empty()
-        );
+        assert!(self.sessions.is_empty() && self.queries.is_empty() && self.answers.is_empty());
     }
 }

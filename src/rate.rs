@@ -36,6 +36,11 @@ impl Bucket {
         is_enough
     }
 
+    /// Returns true if at least half of the burst is left.
+    pub(crate) fn is_half_full(&self, rate: Rate, now: Instant) -> bool {
+        2.0 * self.earned(rate, now) >= rate.burst.into()
+    }
+
     /// Whether nothing is missing any more, so that it need not be remembered.
     #[cfg(any(feature = "webrtc", test))]
     pub(crate) fn is_full(&self, rate: Rate, now: Instant) -> bool {
@@ -64,6 +69,8 @@ mod tests {
         assert_eq!((0..5).filter(|_| bucket.take(rate, soon)).count(), 1);
         assert!(!bucket.is_full(rate, soon + Duration::from_millis(1499)));
         assert!(bucket.is_full(rate, soon + Duration::from_millis(1500)));
+        assert!(!bucket.is_half_full(rate, soon + Duration::from_millis(749)));
+        assert!(bucket.is_half_full(rate, soon + Duration::from_millis(750)));
         let much_later = start + Duration::from_secs(1_000_000);
         assert_eq!((0..5).filter(|_| bucket.take(rate, much_later)).count(), 3);
     }

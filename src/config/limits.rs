@@ -112,7 +112,7 @@ impl Limits {
     /// times as long as its slowest bucket takes to fill by default.
     pub const COUNT_TIME: Duration = Duration::from_secs(60);
 
-    /// Peers that have left and are still counted for, at 300 bytes each: twice as many as there are peers by default. The
+    /// Peers that have left and are still counted for, at 400 bytes each: twice as many as there are peers by default. The
     /// one that left first is forgotten first. To have one forgotten takes as many others, each of which had as much.
     pub const GONE_PEERS: usize = 1024;
 }
@@ -134,10 +134,10 @@ impl Limits {
     /// How many tokens can be used over one link: four answers' worth. Older ones are forgotten first.
     pub const TOKENS: usize = 4 * Self::CANDIDATES;
 
-    /// How many sessions are relayed within [`Self::SESSION_TIME`], for each peer that there may be
-    /// ([`Self::with_max_peers`]): every second one may well be asking, and be introduced to its six at once. More
-    /// are refused. One asker has at most as many as are left for others, and as [`Self::with_introductions`] lets begin
-    /// within that time, 304 by default.
+    /// Sessions that are relayed at a time, for each peer that there may be ([`Self::with_max_peers`]): every second one
+    /// may well be asking, and be introduced to its six at once. More are refused. While less than half of them are in use,
+    /// one asker has as many as [`Self::with_introductions`] lets begin within [`Self::SESSION_TIME`], 304 by default.
+    /// Beyond, an asker that has 4 is refused, so that there are 4 for each peer whatever others do.
     pub const SESSIONS_PER_PEER: usize = 8;
 
     /// How long signals are passed on in a session: an offer, its answer and their ICE candidates need a few round
@@ -155,6 +155,19 @@ impl Limits {
     /// How many signals we pass on over all links together: a dozen for each of 340 introductions a second, and 8 MiB.
     /// More are refused.
     pub const ALL_SIGNALS: Rate = Rate::new(4096, 4096);
+
+    /// The number of signals that one counts as for its receiver ([`Self::SIGNALS`]) while less than half of
+    /// [`Self::ALL_SIGNALS`] is left. Each receiver then has 24 at once and 32 a second, enough for a few introductions, and
+    /// 128 receivers have to be flooded before others are refused.
+    pub const SCARCE_SIGNAL_WEIGHT: u32 = 8;
+
+    /// Requests that we make of one peer in the names of others: half of what a peer takes by default
+    /// ([`Self::with_requests`]), so that the other half is left for our own. Beyond, others are told of our own peers.
+    pub const REQUESTS_FOR_OTHERS: Rate = Rate::new(16, 4);
+
+    /// Introductions that we ask of one peer in the names of others: half of what a peer takes by default
+    /// ([`Self::with_introductions`]), for the same reason. More are refused.
+    pub const INTRODUCTIONS_FOR_OTHERS: Rate = Rate::new(32, 8);
 
     /// The longest walk that can be asked for, in hops.
     pub const HOPS: u8 = 3;
@@ -202,11 +215,12 @@ impl Limits {
     /// How long a place is kept for an offerer that was answered: longer than any dial of its.
     pub const INTRODUCTION_TIME: Duration = Duration::from_secs(25);
 
-    /// Dials under way to offerers whom one peer has brought. More are refused.
-    pub const DIALS_BACK: usize = 8;
+    /// Dials under way to offerers whom one peer has brought, whether their offers go on or not: a dial that leads nowhere
+    /// takes up to 40 s, and honest ones some hundred milliseconds. More are refused.
+    pub const DIALS_BACK: usize = 2;
 
-    /// Dials under way to offerers in all. One introducer has at most as many as are left for others.
-    pub const ALL_DIALS_BACK: usize = 4 * Self::DIALS_BACK;
+    /// Dials under way to offerers in all: those of 16 introducers. More are refused.
+    pub const ALL_DIALS_BACK: usize = 16 * Self::DIALS_BACK;
 }
 
 /// # Of a connection in set-up

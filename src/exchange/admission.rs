@@ -4,10 +4,7 @@
 use libp2p::{PeerId, swarm::ConnectionId};
 use web_time::Instant;
 
-use super::{
-    Exchange, Side,
-    link::{Link, Purpose},
-};
+use super::{Exchange, Side, link::Link};
 use crate::{
     config::{Incoming, Limits},
     error::Refusal,
@@ -66,7 +63,7 @@ impl Exchange {
     fn is_by_wish_of_others(&self, link: &Link) -> bool {
         let comes = match link.side {
             Side::Listener => link.via != Via::Stream,
-            Side::Dialer => link.purpose == Purpose::Exchange && self.answers.contains(&link.peer),
+            Side::Dialer => link.is_brought,
         };
         comes && self.queries.attempting(&link.peer).is_none()
     }
@@ -83,6 +80,6 @@ impl Exchange {
     /// Returns true if a peer comes by the word of another, which may have been withdrawn since.
     pub(super) fn is_introduced(&self, link: &Link) -> bool {
         let is_signaled = link.via == Via::Signaled && link.side == Side::Listener;
-        is_signaled || self.answers.contains(&link.peer)
+        is_signaled || link.is_brought || self.answers.contains(&link.peer)
     }
 }

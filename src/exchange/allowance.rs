@@ -23,7 +23,11 @@ pub(super) struct Allowance {
     pub(super) brought: Bucket,
     /// Signals that we pass on to the peer.
     pub(super) relayed: Bucket,
-    /// Sessions that the peer has opened, until they expire.
+    /// Requests that we make of the peer in the names of others.
+    pub(super) walked: Bucket,
+    /// Introductions that we ask of the peer in the names of others.
+    pub(super) forwarded: Bucket,
+    /// Sessions that the peer has opened and that go on.
     pub(super) sessions: usize,
 }
 
@@ -36,6 +40,8 @@ impl Allowance {
             carried: Bucket::full(limits.introductions, now),
             brought: Bucket::full(limits.introductions, now),
             relayed: Bucket::full(Limits::SIGNALS, now),
+            walked: Bucket::full(Limits::REQUESTS_FOR_OTHERS, now),
+            forwarded: Bucket::full(Limits::INTRODUCTIONS_FOR_OTHERS, now),
             sessions: 0,
         }
     }

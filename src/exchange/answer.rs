@@ -76,6 +76,13 @@ impl Answers {
         self.introduced.get(peer)?.charged_to.as_ref()
     }
 
+    /// Returns who brought an expected peer, whether that one has left or not.
+    pub(super) fn brought_by(&self, peer: &PeerId) -> Option<PeerId> {
+        self.introduced
+            .get(peer)
+            .map(|introduction| introduction.by)
+    }
+
     /// Until when an introduced peer may come.
     pub(super) fn expected_until(&self, peer: &PeerId) -> Option<Instant> {
         self.introduced
@@ -499,15 +506,18 @@ impl Exchange {
         if addresses.is_empty() {
             return Ok(());
         }
-        let dials = self.dials.values();
-        let dials_back = dials.filter(|peer| self.queries.attempting(peer).is_none());
-        let dials_back: Vec<_> = dials_back.collect();
-        let is_by = |peer: &&&PeerId| self.answers.introducer(peer) == Some(by);
-        let of_introducer = dials_back.iter().filter(is_by).count();
-        // One introducer leaves others as many as it has.
-        if self.dials.values().any(|dialed| dialed == peer)
+        // Those that are yet to be begun count too: offers that have waited are considered together.
+        let begun = self.dials.values().map(|dial| (dial.peer, dial.brought_by));
+        let to_begin = self.outputs.iter().filter_map(|output| match output {
+            Output::Dial { peer, .. } => Some((*peer, self.answers.brought_by(peer))),
+            _ => None,
+        });
+        let mut dials = begun.chain(to_begin);
+        let brought_by = dials.clone().filter_map(|(_, brought_by)| brought_by);
+        let of_introducer = brought_by.clone().filter(|it| it == by).count();
+        if dials.any(|(dialed, _)| dialed == *peer)
             || of_introducer >= Limits::DIALS_BACK
-            || of_introducer + dials_back.len() >= Limits::ALL_DIALS_BACK
+            || brought_by.count() >= Limits::ALL_DIALS_BACK
         {
             return Err(Refusal::Busy);
         }

@@ -9,7 +9,7 @@ use web_time::Instant;
 
 use super::{Exchange, allowance::Allowance};
 use crate::{
-    config::Limits,
+    config::{Limits, Rate},
     error::Refusal,
     id::{NetworkId, RequestId, SessionId, Token},
     message::{Frame, GetPeers, Path, PeerCandidate, Peers, Refuse, Signal, Subject},
@@ -34,6 +34,8 @@ pub(super) struct Leg {
     session: SessionId,
     /// How many more signals may come over this leg.
     left: u32,
+    /// When the session expires.
+    expires: Instant,
 }
 
 impl Exchange {
@@ -200,43 +202,36 @@ impl Exchange {
             self.send(link, Frame::Signal(Signal { session, ..signal }));
         } else if let Some(query) = self.queries.attempting_over(from, signal.session) {
             self.on_answer(now, query, &signal);
-        } else if let Some((candidate, next)) = self.redeem(now, from, signal.session) {
-            self.open_session(now, from, candidate, next, signal);
+        } else if let Some(offered) = self.redeem(now, from, signal.session) {
+            self.open_session(now, from, &offered, signal);
         } else {
             self.on_offer(now, from, signal);
         }
     }
 
-    /// Uses up a token; the candidate's link, if it was valid, and how it is called there.
-    fn redeem(
-        &mut self,
-        now: Instant,
-        asker: ConnectionId,
-        session: SessionId,
-    ) -> Option<(ConnectionId, SessionId)> {
+    /// Uses up a token. Returns what it was handed out for, if it was valid.
+    fn redeem(&mut self, now: Instant, asker: ConnectionId, session: SessionId) -> Option<Offered> {
         let offered = &mut self.live_mut(asker)?.offered;
         let place = offered
             .iter()
             .position(|offered| SessionId::from(offered.token) == session)?;
         let offered = offered.remove(place)?;
-        let next = offered.next.map(|token| SessionId::from(*token));
-        let session = next.unwrap_or_else(|| self.rng.random());
-        (offered.expires > now).then_some((offered.candidate, session))
+        (offered.expires > now).then_some(offered)
     }
 
     fn open_session(
         &mut self,
         now: Instant,
         asker: ConnectionId,
-        candidate: ConnectionId,
-        session: SessionId,
+        offered: &Offered,
         signal: Signal,
     ) {
-        let free = self.limits.max_sessions();
-        let free = free.saturating_sub(self.sessions.len());
+        let candidate = offered.candidate;
+        let next = offered.next.as_deref();
+        let session = next.map_or_else(|| self.rng.random(), |token| SessionId::from(*token));
+        let share = self.session_share();
         let rate = self.limits.introductions;
-        // One asker leaves others as many as it has.
-        let may_ask = |peer: &mut Allowance| peer.sessions < free && peer.asked.take(rate, now);
+        let may_ask = |peer: &mut Allowance| peer.sessions < share && peer.asked.take(rate, now);
         if !self.allowance(asker).is_some_and(may_ask) {
             return self.refuse_session(asker, signal.session, Refusal::Busy);
         }
@@ -246,19 +241,25 @@ impl Exchange {
             return self.refuse_session(asker, signal.session, Refusal::Gone);
         }
         let carries = self.allowance(candidate);
-        let carries = carries.is_some_and(|peer| peer.carried.take(rate, now));
+        let carries = carries.is_some_and(|peer| match next {
+            Some(_) => peer.forwarded.take(Limits::INTRODUCTIONS_FOR_OTHERS, now),
+            None => peer.carried.take(rate, now),
+        });
         if !carries || !self.may_relay(now, candidate, &signal) {
             return self.refuse_session(asker, signal.session, Refusal::Busy);
         }
+        let expires = now + Limits::SESSION_TIME;
         let back = Leg {
             link: asker,
             session: signal.session,
             left: Limits::SESSION_SIGNALS,
+            expires,
         };
         let forth = Leg {
             link: candidate,
             session,
             left: Limits::SESSION_SIGNALS.saturating_sub(signal.weight()),
+            expires,
         };
         if let Some(live) = self.live_mut(candidate) {
             live.legs.insert(session, back);
@@ -269,20 +270,36 @@ impl Exchange {
         if let Some(allowance) = self.allowance(asker) {
             allowance.sessions += 1;
         }
-        self.sessions
-            .push(now + Limits::SESSION_TIME, (asker, signal.session));
+        self.sessions.insert((expires, asker, signal.session));
         self.wake_expiries();
         self.send(candidate, Frame::Signal(Signal { session, ..signal }));
     }
 
+    /// Returns how many sessions one asker may have. The second half of all is shared equally among as many peers as there
+    /// may be, so that no number of them can use it up.
+    fn session_share(&self) -> usize {
+        let (most, open) = (self.limits.max_sessions(), self.sessions.len());
+        match open {
+            _ if open >= most => 0,
+            _ if open >= most / 2 => Limits::SESSIONS_PER_PEER / 2,
+            _ => most,
+        }
+    }
+
     fn may_relay(&mut self, now: Instant, to: ConnectionId, signal: &Signal) -> bool {
+        const ALL: Rate = Limits::ALL_SIGNALS;
         let weight = signal.weight();
+        let all = *self.relayed.get_or_insert_with(|| Bucket::full(ALL, now));
+        let counted = match all.is_half_full(ALL, now) {
+            true => weight,
+            false => weight * Limits::SCARCE_SIGNAL_WEIGHT,
+        };
         let receives = self.allowance(to);
-        receives.is_some_and(|peer| peer.relayed.take_n(Limits::SIGNALS, now, weight))
+        receives.is_some_and(|peer| peer.relayed.take_n(Limits::SIGNALS, now, counted))
             && self
                 .relayed
-                .get_or_insert_with(|| Bucket::full(Limits::ALL_SIGNALS, now))
-                .take_n(Limits::ALL_SIGNALS, now, weight)
+                .as_mut()
+                .is_some_and(|all| all.take_n(ALL, now, weight))
     }
 
     pub(super) fn refuse_session(&mut self, to: ConnectionId, session: SessionId, reason: Refusal) {
@@ -301,44 +318,48 @@ impl Exchange {
             .live_mut(from)
             .and_then(|live| live.legs.remove(&session));
         if let Some(leg) = &leg {
-            self.end_leg(leg, reason);
+            self.end_session((from, session), leg, reason);
         }
         leg.is_some()
     }
 
     /// Ends the sessions of a link that is gone.
-    pub(super) fn drop_legs(&mut self, legs: HashMap<SessionId, Leg>) {
-        let mut legs: Vec<_> = legs.into_values().collect();
-        legs.sort_unstable_by_key(|leg| (leg.link, leg.session.0));
-        for leg in legs {
-            self.end_leg(&leg, Refusal::Gone);
+    pub(super) fn drop_legs(&mut self, link: ConnectionId, legs: HashMap<SessionId, Leg>) {
+        let mut legs: Vec<_> = legs.into_iter().collect();
+        legs.sort_unstable_by_key(|(_, leg)| (leg.link, leg.session.0));
+        for (session, leg) in legs {
+            self.end_session((link, session), &leg, Refusal::Gone);
         }
     }
 
-    /// A link has ended: the sessions that its peer has opened over it count no more.
-    pub(super) fn forget_sessions(&mut self, peer: &PeerId, link: ConnectionId) {
-        let before = self.sessions.len();
-        self.sessions.retain(|(asker, _)| *asker != link);
-        let ended = before - self.sessions.len();
-        if let Some(allowance) = self.allowances.get_mut(peer) {
-            allowance.sessions = allowance.sessions.saturating_sub(ended);
-        }
-    }
-
-    /// Forgets the far end of a leg, and tells it why.
-    fn end_leg(&mut self, leg: &Leg, reason: Refusal) {
-        if let Some(live) = self.live_mut(leg.link)
-            && live.legs.remove(&leg.session).is_some()
+    /// Ends a session of which one leg, at `near`, is removed: tells the other end why, and counts the session no more.
+    fn end_session(&mut self, near: (ConnectionId, SessionId), leg: &Leg, reason: Refusal) {
+        let far = (leg.link, leg.session);
+        if let Some(live) = self.live_mut(far.0)
+            && live.legs.remove(&far.1).is_some()
         {
-            self.refuse_session(leg.link, leg.session, reason);
+            self.refuse_session(far.0, far.1, reason);
+        }
+        // Either end may be the asker's.
+        for (link, session) in [near, far] {
+            if self.sessions.remove(&(leg.expires, link, session)) {
+                self.release_session(link);
+            }
+        }
+    }
+
+    fn release_session(&mut self, asker: ConnectionId) {
+        if let Some(allowance) = self.allowance(asker) {
+            allowance.sessions = allowance.sessions.saturating_sub(1);
         }
     }
 
     pub(super) fn expire_sessions(&mut self, now: Instant) {
-        while let Some((asker, session)) = self.sessions.pop(now) {
-            if let Some(allowance) = self.allowance(asker) {
-                allowance.sessions = allowance.sessions.saturating_sub(1);
-            }
+        let is_over = |(expires, ..): &(Instant, _, _)| *expires <= now;
+        while self.sessions.first().is_some_and(is_over)
+            && let Some((_, asker, session)) = self.sessions.pop_first()
+        {
+            self.release_session(asker);
             let leg = self
                 .live_mut(asker)
                 .and_then(|live| live.legs.remove(&session));

@@ -6,7 +6,7 @@ use rand::RngExt;
 use web_time::Instant;
 
 use super::{
-    Established, Exchange, Output, Phase, Side,
+    Dial, Established, Exchange, Output, Phase, Side,
     address::{ip_of, is_webrtc, reach_of_introducer},
     link::{Link, Live, Purpose, State, tags},
 };
@@ -35,7 +35,9 @@ impl From<LinkError> for End {
 
 impl Exchange {
     pub(super) fn on_dialing(&mut self, peer: PeerId, connection: ConnectionId) {
-        self.dials.insert(connection, peer);
+        let is_own = self.queries.attempting(&peer).is_some();
+        let brought_by = self.answers.brought_by(&peer).filter(|_| !is_own);
+        self.dials.insert(connection, Dial { peer, brought_by });
         self.queries.on_dialing(&peer, connection);
     }
 
@@ -45,7 +47,7 @@ impl Exchange {
         connection: ConnectionId,
         error: Option<LinkError>,
     ) {
-        if let Some(peer) = self.dials.remove(&connection) {
+        if let Some(Dial { peer, .. }) = self.dials.remove(&connection) {
             self.on_dial_failed(now, connection);
             if let Some(view) = &mut self.view {
                 view.on_dial_failed(&peer);
@@ -68,8 +70,9 @@ impl Exchange {
             remote,
             via,
         } = established;
+        let dial = self.dials.remove(&connection);
         let is_ours = match side {
-            Side::Dialer => self.dials.remove(&connection).is_some(),
+            Side::Dialer => dial.is_some(),
             Side::Listener => self.answers.contains(&peer) || self.queries.expects(&peer),
         };
         let is_wanted = self.answers.contains(&peer)
@@ -89,7 +92,7 @@ impl Exchange {
             } else {
                 Purpose::Shared
             },
-            is_chosen: side == Side::Dialer && !self.answers.contains(&peer),
+            is_brought: dial.is_some_and(|dial| dial.brought_by.is_some()),
             reach: reach_of_introducer(&remote).min(self.reach),
             ip: ip_of(&remote),
             is_webrtc: is_webrtc(&remote),
@@ -455,8 +458,7 @@ impl Exchange {
     ) {
         let is_last = self.roster.remove(&peer, connection);
         self.place(&peer);
-        self.drop_legs(live.legs);
-        self.forget_sessions(&peer, connection);
+        self.drop_legs(connection, live.legs);
         if is_last {
             tracing::debug!(%peer, "disconnected");
             self.allowances.release(now, peer);

@@ -60,8 +60,9 @@ pub(super) struct Link {
     pub(super) peer: PeerId,
     pub(super) side: Side,
     pub(super) purpose: Purpose,
-    /// True if we dialed it by a choice of our own or of the application, not because the peer asked for it.
-    pub(super) is_chosen: bool,
+    /// True if we dialed it because the peer had offered to meet, and not by a choice of our own or of the application. It
+    /// stays so when the offer is over.
+    pub(super) is_brought: bool,
     /// How near the remote is: decides which addresses may be used through it.
     pub(super) reach: Reach,
     /// Where the remote is, if that is known.
@@ -152,10 +153,11 @@ impl Link {
         }
     }
 
-    /// Where the remote answers STUN, if it said that it does and is chosen: whoever comes could come twice, and agree with
-    /// itself on an address of somebody else.
+    /// Where the remote answers STUN, if it said that it does and we dialed it of ourselves: a stranger could connect under
+    /// two identities, and both could report the same false address.
     pub(super) fn stun(&self) -> Option<SocketAddr> {
-        let port = self.live()?.stun_port.filter(|_| self.is_chosen)?;
+        let is_chosen = self.side == Side::Dialer && !self.is_brought;
+        let port = self.live()?.stun_port.filter(|_| is_chosen)?;
         Some(SocketAddr::new(self.ip?, port.get()))
     }
 

@@ -9,6 +9,7 @@ mod counts;
 mod dialed_by_others;
 mod edges;
 mod failover;
+mod floods;
 mod full;
 mod glare;
 mod inventions;

@@ -9,7 +9,7 @@ use web_time::Instant;
 
 use super::{Exchange, introduce::Reached, timer::Expiries};
 use crate::{
-    config::Limits,
+    config::{Limits, Rate},
     id::{NetworkId, RequestId},
     message::{Frame, GetPeers, Path, Peers},
 };
@@ -78,6 +78,11 @@ impl Exchange {
         else {
             return false;
         };
+        const RATE: Rate = Limits::REQUESTS_FOR_OTHERS;
+        let asked = self.allowance(neighbor.link);
+        if !asked.is_some_and(|it| it.walked.take(RATE, now)) {
+            return false;
+        }
         let ours = self.queries.new_request();
         let frame = GetPeers {
             request: ours,

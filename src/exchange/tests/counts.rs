@@ -206,7 +206,7 @@ fn a_candidate_that_comes_back_is_sent_no_more_signals() {
 }
 
 #[test]
-fn one_asker_leaves_others_as_many_sessions_as_it_has() {
+fn beyond_half_of_all_sessions_an_asker_has_four() {
     // Of 24 in all.
     let limits = Limits::default().with_max_peers(3);
     let limits = limits.with_requests(Rate::new(1000, 0));
@@ -214,8 +214,10 @@ fn one_asker_leaves_others_as_many_sessions_as_it_has() {
         let mut sim = quiet(config().with_limits(limits.clone()));
         ask(&mut sim, 0, sessions);
         assert_eq!(refusals(&sim, 1, 0).len(), busy, "{sessions}");
-        ask(&mut sim, 2, 1);
-        assert_eq!(refusals(&sim, 1, 2), []);
+        let few = sessions.max(12) - 8;
+        ask(&mut sim, 2, few);
+        let refused = usize::from(few > 4);
+        assert_eq!(refusals(&sim, 1, 2).len(), refused, "{sessions}");
         // They are over when their asker leaves.
         come_back(&mut sim, 0, Duration::ZERO);
         ask(&mut sim, 0, 8);
@@ -223,6 +225,43 @@ fn one_asker_leaves_others_as_many_sessions_as_it_has() {
         sim.nodes[1].core.assert_bounded();
         sim.end();
     }
+}
+
+#[test]
+fn an_ended_session_counts_no_more() {
+    let limits = Limits::default().with_max_peers(3);
+    let limits = limits.with_requests(Rate::new(1000, 0));
+    for (ender, leaves, ended) in [(0, false, 1), (2, false, 1), (2, true, 12)] {
+        let mut sim = quiet(config().with_limits(limits.clone()));
+        ask(&mut sim, 0, 12);
+        let link = sim.between(ender, 1);
+        let session = match ender {
+            0 => newest_tokens(&sim, 0)[0],
+            _ => first_session(&sim, 2),
+        };
+        let (subject, reason) = (Subject::Session(session), Refusal::Other);
+        match leaves {
+            true => drop(come_back(&mut sim, ender, Duration::ZERO)),
+            false => sim.say(ender, link, Frame::Refuse(Refuse { subject, reason })),
+        }
+        sim.run(4 * MS);
+        assert_eq!(sim.nodes[1].core.sessions.len(), 12 - ended);
+        let told = refusals(&sim, 1, 0).len();
+        ask(&mut sim, 0, ended + 1);
+        let refused = refusals(&sim, 1, 0).split_off(told);
+        assert_eq!(refused, [Refusal::Busy], "{ender}, {leaves}");
+        sim.end();
+    }
+}
+
+/// Returns the first session that node 1 has opened with another.
+fn first_session(sim: &Sim, with: usize) -> SessionId {
+    let mut sent = sim.sent(1, with);
+    let first = sent.find_map(|frame| match frame {
+        Frame::Signal(signal) => Some(signal.session),
+        _ => None,
+    });
+    first.unwrap()
 }
 
 #[test]

@@ -408,25 +408,70 @@ fn introducers_that_have_left_share_the_set_ups_of_one() {
     }
 }
 
-#[test]
-fn one_introducer_leaves_others_their_dials_to_offerers() {
-    let mut sim = Sim::with_nodes(1, 6);
-    sim.star(0, 1..6);
+/// Node 0 has no address, and knows so many that say nothing.
+fn without_addresses(others: usize) -> Sim {
+    let mut sim = Sim::with_nodes(1, others + 1);
+    sim.star(0, 1..others + 1);
     sim.tell(0, |core, now| {
         core.handle(now, Input::Addresses(Vec::new()))
     });
-    (1..6).for_each(|node| heed_nothing(&mut sim, node));
-    let each = 2 * Limits::DIALS_BACK;
-    for (introducer, dialed) in [(1, 8), (2, 8), (3, 8), (4, 4), (5, 2)] {
-        let before = sim.nodes[0].dialed.len();
-        let link = sim.between(introducer, 0);
-        for n in 0..each {
-            let n = 1000 + 2 * n + 100 * introducer;
-            let offer = vain_offer(&sim, n);
-            sim.tell(0, |core, now| core.handle(now, arrived(link, offer)));
-        }
-        assert_eq!(sim.nodes[0].dialed.len() - before, dialed, "{introducer}");
+    (1..others + 1).for_each(|node| heed_nothing(&mut sim, node));
+    sim
+}
+
+/// At this moment node 0 gets some offers from an introducer. Returns how many dials that brings.
+fn dials_for(sim: &mut Sim, introducer: usize, offers: std::ops::Range<usize>) -> usize {
+    let before = sim.nodes[0].dialed.len();
+    let link = sim.between(introducer, 0);
+    for n in offers {
+        let offer = vain_offer(sim, 1000 + 2 * n + 100 * introducer);
+        sim.tell(0, |core, now| core.handle(now, arrived(link, offer)));
+    }
+    sim.nodes[0].dialed.len() - before
+}
+
+#[test]
+fn one_introducer_leaves_others_their_dials_to_offerers() {
+    const EACH: usize = Limits::DIALS_BACK;
+    const ENOUGH: usize = Limits::ALL_DIALS_BACK / EACH;
+    let mut sim = without_addresses(ENOUGH + 2);
+    for introducer in 1..ENOUGH {
+        let dialed = dials_for(&mut sim, introducer, 0..2 * EACH);
+        assert_eq!(dialed, EACH, "{introducer}");
+    }
+    for (introducer, dialed) in [(ENOUGH, 1), (ENOUGH + 1, 1), (ENOUGH + 2, 0)] {
+        assert_eq!(dials_for(&mut sim, introducer, 0..1), dialed);
     }
     sim.run(60 * SECOND);
+    assert_eq!(dials_for(&mut sim, 1, 10..14), EACH, "the others are over");
+    sim.run(60 * SECOND);
     sim.end();
+}
+
+#[test]
+fn dials_to_offerers_count_though_their_offers_have_ended() {
+    for comes_back in [false, true] {
+        let mut sim = without_addresses(1);
+        let mut dialed = 0;
+        for round in 0..4 {
+            dialed += dials_for(&mut sim, 1, 4 * round..4 * round + 4);
+            let link = sim.between(1, 0);
+            for n in 4 * round..4 * round + 4 {
+                let subject = Subject::Session(SessionId(id(1000 + 2 * n + 100)));
+                let reason = Refusal::Closing;
+                let withdrawn = Frame::Refuse(Refuse { subject, reason });
+                sim.tell(0, |core, now| core.handle(now, arrived(link, withdrawn)));
+            }
+            assert_eq!(sim.nodes[0].core.answers.len(), 0);
+            if comes_back {
+                sim.cut(link);
+                sim.run(SECOND / 50);
+                sim.link(1, 0);
+                sim.run(SECOND / 50);
+            }
+        }
+        assert_eq!(dialed, Limits::DIALS_BACK);
+        sim.run(60 * SECOND);
+        sim.end();
+    }
 }

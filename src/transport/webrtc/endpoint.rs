@@ -709,8 +709,8 @@ impl Endpoint {
                 self.farewells.add(now, credentials);
             }
         }
-        for seen in self.outputs.seen_at.drain(..) {
-            self.stun.prove(seen);
+        for (seen, witness) in self.outputs.seen_at.drain(..) {
+            self.stun.prove(seen, witness);
         }
         self.schedule(now, key);
         if self

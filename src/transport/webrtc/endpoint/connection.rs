@@ -396,7 +396,7 @@ impl Connection {
     /// Draws the consequences of whatever was done to the connection. To be called after it.
     pub(super) fn settle(&mut self, now: Instant, demux: &mut Demux, outputs: &mut Outputs) {
         if let Some((pair, seen)) = self.answered.take() {
-            outputs.seen_at.push(seen);
+            outputs.seen_at.push((seen, pair.1.ip()));
             let replaced = demux.show(&mut self.traces, pair);
             self.replace(replaced, outputs);
         }

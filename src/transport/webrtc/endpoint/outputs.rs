@@ -1,6 +1,9 @@
 //! What an endpoint and its connections say: datagrams, events, and what became of what was asked.
 
-use std::{collections::VecDeque, net::SocketAddr};
+use std::{
+    collections::VecDeque,
+    net::{IpAddr, SocketAddr},
+};
 
 use libp2p::PeerId;
 
@@ -107,8 +110,8 @@ pub(super) struct Outputs {
     pub(super) events: VecDeque<Event>,
     /// Connections whose addresses another has taken.
     pub(super) replaced: Vec<Key>,
-    /// Where others have seen us, as they answer checks.
-    pub(super) seen_at: Vec<SocketAddr>,
+    /// Where others have seen us, as they answer checks, and at which IP they are.
+    pub(super) seen_at: Vec<(SocketAddr, IpAddr)>,
 }
 
 impl Outputs {

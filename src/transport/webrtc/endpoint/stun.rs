@@ -5,7 +5,7 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashSet},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -78,7 +78,7 @@ struct Asked {
     unanswered: u8,
     has_answered: bool,
     mapping: Option<Mapping>,
-    /// True if somebody else has seen us at that IP.
+    /// True if somebody at another host has seen us at that IP.
     is_proven: bool,
     /// When it is not believed any more, unless it is proven until then.
     doubted_until: Option<Instant>,
@@ -178,12 +178,15 @@ impl Stun {
         }
     }
 
-    /// A check of ours was answered by somebody who saw us there. The port may be another one behind a symmetric router.
-    pub(super) fn prove(&mut self, seen: SocketAddr) {
-        let told = self.asked.values_mut();
-        for asked in told.filter(|it| it.mapping.is_some_and(|it| it.mapped.ip() == seen.ip())) {
-            asked.is_proven = true;
-            asked.doubted_until = None;
+    /// A check of ours was answered by `witness`, who saw us there. The port may be another one behind a symmetric router.
+    /// Nobody proves what a neighbour of the same host has told.
+    pub(super) fn prove(&mut self, seen: SocketAddr, witness: IpAddr) {
+        for (from, asked) in &mut self.asked {
+            let is_same = |mapping: Mapping| mapping.mapped.ip() == seen.ip();
+            if asked.mapping.is_some_and(is_same) && host_of(from.ip()) != host_of(witness) {
+                asked.is_proven = true;
+                asked.doubted_until = None;
+            }
         }
     }
 

@@ -408,6 +408,20 @@ fn a_mapping_at_which_a_check_was_answered_is_kept() {
 }
 
 #[test]
+fn what_a_neighbour_tells_is_not_proven_by_its_own_host() {
+    for (witness, is_kept) in [("9.9.9.1", false), ("9.9.9.2", true)] {
+        let (mut stun, now) = (Stun::default(), Instant::now());
+        let liar = addr("9.9.9.1:1");
+        stun.set_neighbors(now, vec![liar]);
+        assert_eq!(ask(&mut stun, now, VICTIM), [liar]);
+        stun.doubt(now, &[addr(VICTIM)]);
+        stun.prove(addr(VICTIM), witness.parse().unwrap());
+        stun.handle_timeout(now + SECOND * 60);
+        assert_eq!(stun.mappings().len(), usize::from(is_kept), "{witness}");
+    }
+}
+
+#[test]
 fn a_mapping_is_kept_while_nobody_has_tried_it() {
     let (mut lab, a) = lab_with(&[("9.9.9.1:1", Some(VICTIM))]);
     lab.run(SECOND * 600);
