@@ -781,8 +781,7 @@ fn strays(before: &[(u32, &[u8])], last: (u32, &[u8])) -> bool {
 
 #[test]
 fn eight_messages_may_go_astray() {
-    let (open, ack, data): ((_, &[u8]), (_, &[u8]), (_, &[u8])) =
-        ((DCEP, &OPEN), (DCEP, &ACK), (53, b"x"));
+    let [open, ack, data] = [(DCEP, &OPEN[..]), (DCEP, &ACK), (53, b"x")];
     assert!(!strays(&[], open));
     assert!(!strays(&[open], data));
     assert!(strays(&[], data), "nobody has opened it");
