@@ -292,6 +292,12 @@ fn is_greeted(sim: &mut Sim, via: Via) -> bool {
     };
     let core = &mut sim.nodes[0].core;
     core.handle(sim.now, Input::Established(established));
+    says_hello(sim, connection)
+}
+
+/// The link of a connection opens. Returns true if node 0 says hello. Then the connection ends.
+fn says_hello(sim: &mut Sim, connection: ConnectionId) -> bool {
+    let core = &mut sim.nodes[0].core;
     core.handle(sim.now, Input::LinkOpened { connection });
     let outputs: Vec<_> = std::iter::from_fn(|| core.poll_output()).collect();
     let is_hello = |output: &Output| match output {
@@ -446,6 +452,59 @@ fn one_introducer_leaves_others_their_dials_to_offerers() {
     assert_eq!(dials_for(&mut sim, 1, 10..14), EACH, "the others are over");
     sim.run(60 * SECOND);
     sim.end();
+}
+
+#[test]
+fn dials_to_offerers_count_before_they_have_begun() {
+    let mut sim = without_addresses(1);
+    let link = sim.between(1, 0);
+    let offers: Vec<_> = (0..8).map(|n| vain_offer(&sim, 1100 + 2 * n)).collect();
+    sim.tell(0, |core, now| {
+        for offer in offers {
+            core.handle(now, arrived(link, offer));
+        }
+    });
+    assert_eq!(sim.nodes[0].dialed.len(), Limits::DIALS_BACK);
+    sim.run(60 * SECOND);
+    sim.end();
+}
+
+#[test]
+fn an_offerer_that_is_dialed_needs_a_place_though_its_offer_has_ended() {
+    for (others, has_place) in [(0, true), (1, false)] {
+        let mut sim = Sim::with_nodes(1, 0);
+        sim.add(at_most(2));
+        add(&mut sim, 2, config);
+        sim.star(0, 1..2);
+        heed_nothing(&mut sim, 1);
+        sim.tell(0, |core, now| {
+            core.handle(now, Input::Addresses(Vec::new()))
+        });
+        assert_eq!(dials_for(&mut sim, 1, 0..1), 1);
+        let core = &mut sim.nodes[0].core;
+        let (connection, dial) = core.dials.iter().next().unwrap();
+        let (connection, peer) = (*connection, dial.peer);
+        let established = Established {
+            connection,
+            peer,
+            side: Side::Dialer,
+            remote: address(1100),
+            via: Via::Direct,
+        };
+        core.handle(sim.now, Input::Established(established));
+        let link = sim.between(1, 0);
+        let subject = Subject::Session(SessionId(id(1100)));
+        let reason = Refusal::Closing;
+        let withdrawn = Frame::Refuse(Refuse { subject, reason });
+        sim.tell(0, |core, now| core.handle(now, arrived(link, withdrawn)));
+        assert_eq!(sim.nodes[0].core.answers.len(), 0);
+        for _ in 0..others {
+            sim.link(2, 0);
+        }
+        sim.run(SECOND);
+        assert_eq!(sim.nodes[0].core.roster.len(), 1 + others);
+        assert_eq!(says_hello(&mut sim, connection), has_place);
+    }
 }
 
 #[test]

@@ -575,7 +575,6 @@ impl Connection {
 
     fn on_panic(&mut self) {
         tracing::error!(peer = ?self.peer(), "the WebRTC engine panicked; its connection ends");
-        self.engine = None;
         self.finish(Closed::Protocol);
     }
 
@@ -584,8 +583,11 @@ impl Connection {
         // A crowd of strangers would push out those of others.
         let is_proven = self.unproven.as_ref().is_none_or(|it| it.is_proven());
         if was_up && is_proven && why != Closed::Remote {
+            // The engine may have panicked.
             let engine = self.engine.as_mut();
-            self.farewell = engine.map(|rtc| rtc.direct_api().local_ice_credentials());
+            let credentials = |rtc: &mut Box<Rtc>| rtc.direct_api().local_ice_credentials();
+            let read = catch_unwind(AssertUnwindSafe(|| engine.map(credentials)));
+            self.farewell = read.ok().flatten();
         }
         if !self.is_closed() {
             self.phase = Phase::Closed(why);

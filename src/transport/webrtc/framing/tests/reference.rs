@@ -124,7 +124,8 @@ proptest! {
     ) {
         let ((mut theirs, channel), mut ours) = (their_stream(), stream());
         let mut frame = data_frame(&vec![7; len]).to_vec();
-        frame[at.index(len + 4)] = byte;
+        let at = at.index(frame.len());
+        frame[at] = byte;
         channel.arrives(&frame);
         ours.receive(frame, true);
         let mut buffer = [0; 200];
