@@ -101,6 +101,22 @@ mod tests {
         fn any_messages_are_a_stream_or_an_error(bytes in vec(any::<u8>(), 0..600)) {
             super::streams(&bytes);
         }
+
+        #[test]
+        fn whatever_packets_say_an_association_keeps_its_rules(bytes in vec(any::<u8>(), 0..300)) {
+            super::association(&bytes);
+        }
+    }
+
+    #[cfg(feature = "webrtc")]
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(30) })]
+
+        #[test]
+        fn whatever_comes_a_set_up_ends(bytes in vec(any::<u8>(), 0..300)) {
+            super::setup(&bytes);
+            super::strangers(&bytes);
+        }
     }
 
     /// Feeds a target what is kept for it.

@@ -28,7 +28,7 @@ const MS_PER_TICK: f64 = 10.0;
 /// What takes longer has failed.
 pub const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Makes a benchmark short: seconds, by which it shows that it runs, and no figure worth anything.
+/// Makes a benchmark run for seconds only, to show that it works. Its figures mean nothing then.
 pub const SHORT: &str = "--short";
 
 /// Returns what a benchmark does in full, or `short` if it was started with [`SHORT`].

@@ -302,7 +302,8 @@ impl Limits {
     pub const SETUPS_OFFERED_TO_US: usize = Self::SETUPS / 4 * 3;
 
     /// How many connections one webrtc-direct listener may have whose other end has answered and not yet proven who it
-    /// is, at some 16 kB each. Who comes when there are so many comes again.
+    /// is, at some 16 kB each, and at most 160 kB where [`Self::DTLS_RECORDS`] wait. Who comes when there are so many comes
+    /// again.
     pub const DIRECT_SETUPS: usize = 400;
 
     /// How many of [`Self::DIRECT_SETUPS`] one host may have, an IPv4 address or an IPv6 /64: a room full of peers
@@ -376,11 +377,11 @@ impl Limits {
     pub const BACKLOG: usize = 1024;
 
     /// How many bytes may be written that the other side has not acknowledged: this fills a path of 10 MiB/s at 100 ms.
-    /// A short one gets a sixteenth of it, which is what a browser's socket holds. Who writes more has to wait.
+    /// A short path gets 48 KiB, for which a browser's socket has room. Who writes more has to wait.
     pub const UNACKNOWLEDGED: usize = 1024 * 1024;
 
-    /// The time that the other side has to acknowledge the end of a stream, and then to close the data channel of one that
-    /// we have dropped: a round trip, and what a busy end takes to get to it. Then both are taken as done.
+    /// Time for the other side to acknowledge the end of a stream, and as long again to close its data channel once we have
+    /// dropped it: a round trip, and what a busy end takes to get to it. Then each is taken as done.
     pub const STREAM_CLOSE_TIME: Duration = Duration::from_secs(5);
 
     /// How long what was written may take to arrive when a connection is to be closed. The rest is lost.

@@ -88,7 +88,7 @@ impl Allowances {
         }
     }
 
-    /// Returns for how many peers something is counted that have left.
+    /// Returns the number of peers that have left and are still counted for.
     #[cfg(any(test, fuzzing))]
     pub(super) fn gone(&self) -> usize {
         self.gone.len()

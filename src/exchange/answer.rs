@@ -202,8 +202,8 @@ impl Answers {
         self.take_setup(&oldest.peer)
     }
 
-    /// An introducer has left. Returns a set-up that gives way, for as long as there are more of such introducers than one
-    /// may have.
+    /// An introducer has left, and its share goes to all that have. Yields the oldest set-ups of these beyond what one may
+    /// have.
     pub(super) fn disown(&mut self, introducer: &PeerId) -> impl Iterator<Item = SetupId> {
         if let Some(share) = self.shares.remove(&Some(*introducer)) {
             *self.shares.entry(None).or_default() += share;

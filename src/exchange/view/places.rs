@@ -114,7 +114,7 @@ impl View {
         u32::try_from(self.wanted.max_incoming.min(MAX_BURST)).unwrap_or_default()
     }
 
-    /// Returns from when on the arrival budget has one more than for so many others, if not now.
+    /// Returns when the arrival budget allows `expected` and one more, or `None` if it does now.
     fn rested(&self, now: Instant, expected: usize) -> Option<Instant> {
         let taken = u32::try_from(expected)
             .unwrap_or(u32::MAX)

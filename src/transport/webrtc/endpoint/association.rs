@@ -292,18 +292,22 @@ impl Association {
         if let [0, 0, ..] | [_, _, 0, 0, ..] = header {
             return Ok(Verdict::Drop); // there is no port 0, and the engine warns of it
         }
+        // All of it is read before any of it counts.
+        let mut rest = all;
+        while !rest.is_empty() {
+            if chunks::next(&mut rest).is_none() {
+                return Ok(Verdict::Drop);
+            }
+        }
         let mut rest = all;
         let (mut has_sack, mut has_heartbeat, mut has_request) = (false, false, false);
         let mut reconfigs: Reconfigs<'_> = [None; 2];
         let mut uncounted = packet.len();
-        while !rest.is_empty() {
-            let Some((whole, chunk)) = chunks::next(&mut rest) else {
-                return Ok(Verdict::Drop);
-            };
+        while let Some((whole, chunk)) = chunks::next(&mut rest) {
             let verdict = match chunk {
                 Chunk::Data(data) => self.on_data(data, &mut uncounted)?,
                 Chunk::Sack(sack) if !sack.is_ascending() => return Err(Violation::Blocks),
-                Chunk::Sack(sack) if self.sent.is_some_and(|it| is_after(sack.last(), it)) => {
+                Chunk::Sack(sack) if self.sent.is_none_or(|it| is_after(sack.last(), it)) => {
                     return Err(Violation::NotSent);
                 }
                 Chunk::Sack(_) => once(&mut has_sack),

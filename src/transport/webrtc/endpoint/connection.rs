@@ -110,7 +110,7 @@ pub(super) struct Connection {
     /// Whether somebody holds the key and will let go of it.
     pub(super) is_held: bool,
     paths: Paths,
-    /// Where a check of ours was answered just now, and where we were seen: the others are yet to learn it.
+    /// Where the latest check was answered, and where we were seen. `settle` tells the demultiplexer and STUN.
     answered: Option<(Pair, SocketAddr)>,
     early: Vec<Datagram>,
     channels: Channels,
@@ -120,7 +120,7 @@ pub(super) struct Connection {
     handshake: Option<ChannelId>,
     /// Cleared when the other end seems not to know `FIN_ACK`.
     acks: bool,
-    /// What it holds until they have. Only if it was dialed by an address.
+    /// Bytes held before the proof. Only if it was dialed by an address.
     unproven: Option<Arc<Share>>,
     backlog: VecDeque<Datagram>,
     window: Window,

@@ -1,6 +1,6 @@
 //! Checks for connections that we have closed are refused (RFC 7675, section 5.2). A browser learns of the end of DTLS and
-//! SCTP at once, but an application may look at the state of ICE only (js-libp2p does), which fails by this within one check
-//! and without it after 15 s. Without it a dialer by an address would also be taken for a new one and be answered on.
+//! SCTP at once, but an application may look at the state of ICE only, as js-libp2p does. A refused check makes that fail at
+//! once, and silence after 15 s. A late check over webrtc-direct that is not refused would also look like a new dialer's.
 
 use std::{collections::VecDeque, time::Instant};
 

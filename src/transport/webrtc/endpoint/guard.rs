@@ -4,8 +4,8 @@
 //!
 //! The engine polls DTLS into a buffer of 2,000 bytes (`str0m` 0.25.0, lib.rs:1298), and `dimpl` 0.9.0 panics if the other
 //! end's certificate is longer (dtls12/client.rs:1405 and dtls13/client.rs:1495, for both roles). So during the
-//! handshake there is a buffer of our own, into which all fits that has come. This needs no look into the handshake,
-//! whose certificate DTLS 1.3 encrypts.
+//! handshake we poll into a buffer of our own, as long as everything that has come. This needs no look into the
+//! handshake, whose certificate DTLS 1.3 encrypts.
 
 use std::{
     cell::Cell,
@@ -141,7 +141,7 @@ impl Guarded {
         };
         let output = if is_fit { copied(output, buf) } else { None };
         output.unwrap_or_else(|| {
-            tracing::debug!("a certificate that is too long");
+            tracing::debug!("a certificate that is too long, or an output that we do not know");
             self.is_refused = true;
             DtlsOutput::Timeout(self.past)
         })

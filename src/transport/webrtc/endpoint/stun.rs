@@ -49,10 +49,11 @@ const MAX_MESSAGE: usize = 548;
 /// host that is sent to, others are no better than these.
 const MAX_RIVALS: usize = 2;
 
-/// The time for which what a neighbour tells is named to others after a check that did not confirm it. A path is found in seconds.
+/// How long an unconfirmed mapping is still named to peers, from the first set-up that did not confirm it. A path is found
+/// in seconds.
 const PROOF_TIME: Duration = Duration::from_secs(60);
 
-/// The time for which a neighbour is not believed then: a victim that it names hears of at most a minute of connections in six.
+/// How long its teller is not believed then, so that a named victim gets our checks for at most one minute in six.
 const DISTRUST_TIME: Duration = Duration::from_secs(5 * 60);
 
 #[derive(Debug, Default)]
@@ -167,8 +168,8 @@ impl Stun {
         }
     }
 
-    /// Somebody else was told these addresses of ours and has tried them, and none of them is proven for that. What a server
-    /// of the application tells needs no proof.
+    /// A peer has tried these addresses of ours. Those that nobody has confirmed have a minute from the first time. What a
+    /// server of the application tells needs no proof.
     pub(super) fn doubt(&mut self, now: Instant, named: &[SocketAddr]) {
         for (from, asked) in &mut self.asked {
             let was_named = asked.mapping.is_some_and(|it| named.contains(&it.mapped));

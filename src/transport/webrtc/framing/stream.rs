@@ -293,7 +293,7 @@ impl Stream {
         Ok(self.writing == Writing::Closed)
     }
 
-    /// Drops what has come and will come. Nobody reads or writes any more, and nobody else is told.
+    /// Drops what has come and will come. Sends no flag.
     pub(in super::super) fn ignore(&mut self) {
         self.is_read = false;
         self.forget_unread();

@@ -16,6 +16,12 @@ impl Association {
         self.violation.map_or(Ok(verdict), Err)
     }
 
+    /// Sends the chunks 0 to 9, to be acknowledged.
+    fn after_ten(mut self) -> Self {
+        (0..10).for_each(|n| self.put(data(n, (1, n as u16), WHOLE, b"x")));
+        self
+    }
+
     fn put(&mut self, chunk: Vec<u8>) {
         self.send(&packet(&HEADER, &[chunk]));
     }
@@ -530,7 +536,8 @@ fn blocks_of_what_has_come_ascend() {
         (&[(2, 3), (3, 4)], false),
         (&[(5, 6), (2, 3)], false),
     ] {
-        let verdict = Association::default().get(&[sack(0, 0, blocks)]);
+        let mut association = Association::default().after_ten();
+        let verdict = association.get(&[sack(0, 0, blocks)]);
         let expected = is_sound.then_some(Verdict::Pass).ok_or(Violation::Blocks);
         assert_eq!(verdict, expected);
     }
@@ -552,7 +559,7 @@ fn a_packet_has_one_of_each_that_is_not_data() {
         (response(1, 1), response(2, 1), true),
         (init(1), heartbeat(), false),
     ] {
-        let verdict = Association::default().get(&[one, other]);
+        let verdict = Association::default().after_ten().get(&[one, other]);
         assert_eq!(verdict == PASS, is_sound);
     }
     let mut association = Association::default();
@@ -612,7 +619,8 @@ fn a_chunk_is_kept_before_the_proof_if_there_is_room() {
 
 #[test]
 fn what_is_for_other_channels_waits_for_the_proof() {
-    let (mut association, share) = unproven();
+    let (association, share) = unproven();
+    let mut association = association.after_ten();
     let (proof, other) = (data(at(0), (0, 0), WHOLE, b"proof"), open(at(1), 2));
     let together = [proof.clone(), other.clone(), sack(0, 0, &[])];
     assert_eq!(association.get(&together), DROP);
@@ -688,7 +696,8 @@ fn padding_is_of_zeros() {
     for padding in [0, 1] {
         let mut chunk = data(TSN, (0, 0), WHOLE, b"x");
         *chunk.last_mut().unwrap() = padding;
-        let verdict = Association::default().get(&[sack(0, 0, &[]), chunk]);
+        let mut association = Association::default().after_ten();
+        let verdict = association.get(&[sack(0, 0, &[]), chunk]);
         assert_eq!(verdict, if padding == 0 { PASS } else { DROP });
     }
 }
@@ -718,6 +727,20 @@ fn what_was_not_sent_is_not_acknowledged() {
         let expected = is_sound.then_some(Verdict::Pass).ok_or(Violation::NotSent);
         assert_eq!(verdict, expected);
     }
+    let verdict = Association::default().get(&[sack(at(4), CREDIT, &[])]);
+    assert_eq!(verdict, Err(Violation::NotSent), "nothing was sent");
+}
+
+#[test]
+fn a_packet_that_is_damaged_at_its_end_counts_for_nothing() {
+    let (mut association, share) = unproven();
+    let damaged = vec![77, 0, 0, 0];
+    for stream in [0, 2] {
+        let chunks = [data(1, (stream, 0), WHOLE, b"x"), damaged.clone()];
+        assert_eq!(association.get(&chunks), DROP);
+    }
+    assert!(association.streams.is_empty() && association.ahead.is_empty());
+    assert_eq!(share.held(), 0);
 }
 
 #[test]

@@ -23,7 +23,7 @@ use super::{
 use crate::config::Limits;
 
 impl Connection {
-    /// Whether a check is to be answered, and followed by ours.
+    /// Returns true if the engine may see a check.
     pub(super) fn on_request(&mut self, now: Instant, pair: Pair, contents: &[u8]) -> bool {
         // Where we dialed is where the other end is.
         let is_elsewhere = self.dialed_address() && !self.targets.is_named(place(pair.1));

@@ -1,5 +1,5 @@
-//! Ends the streams of a connection: flags that are sent over their channels, and channels that are closed. When that is
-//! to be is for [`Stream`] to say.
+//! Ends the streams of a connection: flags that are sent over their channels, and channels that are closed. [`Stream`]
+//! decides when.
 
 use std::{collections::VecDeque, time::Instant};
 
@@ -29,7 +29,7 @@ pub(super) struct Closing {
     unsettled: Vec<ChannelId>,
     /// Those that are to be closed once what was written has arrived: each once, as its `is_draining` says.
     draining: VecDeque<ChannelId>,
-    /// Those that wait for the other side, and until when: all for the same time, so that the next is the first.
+    /// Those that wait for the other side, and until when. All wait equally long, so the first is the next.
     waiting: VecDeque<(Instant, ChannelId)>,
 }
 
