@@ -405,7 +405,7 @@ impl Connection {
         self.settle_streams(now, demux, outputs);
         self.unblock(now, outputs);
         let is_over = self.phase_ends <= now;
-        if self.phase == Phase::Closing && (is_over || self.sending() == 0) {
+        if self.phase == Phase::Closing && (is_over || !self.owes_data()) {
             // It cannot say so before SCTP is up, and is asked again then.
             let is_said = self.run(|rtc| Ok(rtc.close().is_ok())) != Some(false);
             self.drain(now, demux, outputs);

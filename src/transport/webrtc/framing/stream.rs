@@ -315,6 +315,11 @@ impl Stream {
         }
     }
 
+    /// Returns true if the other side drops what was written, or has dropped it.
+    pub(in super::super) fn has_failed(&self) -> bool {
+        matches!(self.writing, Writing::Failed(_))
+    }
+
     /// Returns true from when nobody reads or writes any more.
     pub(in super::super) fn is_dropped(&self) -> bool {
         !self.is_read

@@ -7,7 +7,7 @@ use str0m::channel::{ChannelConfig, ChannelId};
 
 use super::{
     super::{
-        super::framing::{self, MAX_DATA_LEN, Read, StreamError},
+        super::framing::{self, MAX_DATA_LEN, Read, Stream, StreamError},
         Close, Event, Outputs, Write,
         channels::State,
         demux::Demux,
@@ -149,10 +149,20 @@ impl Connection {
 
     /// How much was written that has not arrived yet.
     pub(super) fn sending(&mut self) -> usize {
+        self.sending_of(|_| true)
+    }
+
+    /// Returns true if something has not arrived yet that the other side will read. It drops the streams that have failed,
+    /// and says so only after the 200 ms for which SCTP may delay an acknowledgement.
+    pub(super) fn owes_data(&mut self) -> bool {
+        self.sending_of(|stream| !stream.has_failed()) > 0
+    }
+
+    fn sending_of(&mut self, counts: impl Fn(&Stream) -> bool) -> usize {
         let ids: Vec<_> = self
             .channels
             .iter()
-            .filter(|(_, channel)| channel.is_sending)
+            .filter(|(_, channel)| channel.is_sending && counts(&channel.stream))
             .map(|(id, _)| id)
             .collect();
         let mut sum = 0;
