@@ -315,9 +315,14 @@ impl Stream {
         }
     }
 
-    /// Returns true if the other side drops what was written, or has dropped it.
-    pub(in super::super) fn has_failed(&self) -> bool {
-        matches!(self.writing, Writing::Failed(_))
+    /// Returns true if the other side may not have read what was written, and will: it has not said that it has everything
+    /// (if it would), and neither side has dropped the stream.
+    pub(in super::super) fn owes_data(&self, acks: bool) -> bool {
+        match self.writing {
+            Writing::Open | Writing::Closing(_) => true,
+            Writing::Closed => !acks,
+            Writing::Failed(_) => false,
+        }
     }
 
     /// Returns true from when nobody reads or writes any more.

@@ -152,10 +152,11 @@ impl Connection {
         self.sending_of(|_| true)
     }
 
-    /// Returns true if something has not arrived yet that the other side will read. It drops the streams that have failed,
-    /// and says so only after the 200 ms for which SCTP may delay an acknowledgement.
+    /// Returns true if data has not arrived yet that the other side will read. Flags do not count, for SCTP may delay their
+    /// acknowledgement by 200 ms.
     pub(super) fn owes_data(&mut self) -> bool {
-        self.sending_of(|stream| !stream.has_failed()) > 0
+        let acks = self.acks;
+        self.sending_of(|stream| stream.owes_data(acks)) > 0
     }
 
     fn sending_of(&mut self, counts: impl Fn(&Stream) -> bool) -> usize {

@@ -223,18 +223,27 @@ fn what_was_written_has_two_seconds_to_arrive_when_a_connection_is_closed() {
 }
 
 #[test]
-fn a_connection_closes_without_waiting_for_streams_that_are_dropped() {
-    let mut lab = Lab::new(1);
-    let (a, b) = lab.connect(0, 1).unwrap();
-    let channel = lab.open(0, a);
-    lab.accept(1, b);
-    lab.run(SECOND);
-    assert_eq!(lab.write(0, a, channel, b"x"), Write::Taken(1));
-    lab.release_channel(0, a, channel);
-    lab.close(0, a);
-    assert_eq!(lab.status(0, a), Status::Closed(Closed::Local));
-    let is_seen = |lab: &mut Lab| lab.status(1, b) == Status::Closed(Closed::Remote);
-    assert!(lab.run_until(MS * 10, is_seen));
+fn a_connection_closes_without_waiting_for_flags() {
+    for is_closed in [true, false] {
+        let mut lab = Lab::new(1);
+        let (a, b) = lab.connect(0, 1).unwrap();
+        let ours = lab.open(0, a);
+        let theirs = lab.accept(1, b);
+        lab.run(SECOND);
+        assert_eq!(lab.write(0, a, ours, b"x"), Write::Taken(1));
+        if is_closed {
+            // Both directions end, and the last that is said of it is our FIN_ACK.
+            lab.close_stream(0, a, ours);
+            lab.run(SECOND);
+            lab.close_stream(1, b, theirs);
+            lab.run(MS * 5);
+        }
+        lab.release_channel(0, a, ours);
+        lab.close(0, a);
+        assert_eq!(lab.status(0, a), Status::Closed(Closed::Local));
+        let is_seen = |lab: &mut Lab| lab.status(1, b) == Status::Closed(Closed::Remote);
+        assert!(lab.run_until(MS * 10, is_seen), "{is_closed}");
+    }
 }
 
 #[test]
